@@ -1,0 +1,247 @@
+"""The `hwcmp` command: inspect, compress, project, run.
+
+Every error that a user can cause is one line on standard error and exit code 1 (2 for a wrong command line).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from keras_hwcompress import __version__
+from keras_hwcompress.errors import HwcmpError
+
+_BATCH = 16
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except (HwcmpError, ValueError, OSError) as error:
+        message = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
+        print(f"hwcmp: {' '.join(message.split())}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hwcmp", description="Compress int8 TFLite models and run them on Cortex-M.")
+    parser.add_argument("--version", action="version", version=f"hwcmp {__version__}")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    inspect = _command(commands, "inspect", _inspect, "show every layer: shape, MACs, distinct values, zeros, bytes now and possible")
+    compress = _command(commands, "compress", _compress, "re-encode the weights losslessly; writes a .tflite with custom operators")
+    project = _command(commands, "project", _project, "generate a C project that runs the model on a board, in QEMU and on the host")
+    run = _command(commands, "run", _run, "run the model and compare every output with an oracle")
+    for command in (inspect, compress, project, run):
+        command.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    compress.add_argument("-o", "--output", type=Path, required=True, help="file to write")
+    compress.add_argument("--regrid", action="store_true", help="put rows that lie on a uniform grid up to rounding exactly on it")
+    compress.add_argument("--force", action="store_true", help="replace the output file")
+    project.add_argument("-o", "--output", type=Path, required=True, help="folder to create")
+    project.add_argument("--name", default="model", help="prefix of the C symbols (default: model)")
+    project.add_argument("--vectors", type=int, default=4, help="test vectors to embed (default: 4)")
+    project.add_argument("--force", action="store_true", help="replace a project generated before")
+    for command in (project, run):
+        command.add_argument("--board", default="mps2-an386", help="board of the table in the README (default: mps2-an386)")
+        command.add_argument("--seed", type=int, default=0, help="seed of the random inputs (default: 0)")
+    run.add_argument("--on", choices=("host", "qemu"), default="host", help="compiled for this machine, or emulated (default: host)")
+    run.add_argument("--count", type=int, default=10, help="random inputs (default: 10)")
+    run.add_argument("--oracle", choices=("tflm", "litert", "reference"), default="reference", help="what to compare with (default: reference)")
+    run.add_argument("--inputs", type=Path, help=".npz with arrays input_0, input_1, ... instead of random inputs")
+    run.add_argument("--outputs", type=Path, help=".npz to write the outputs to, as output_0, output_1, ...")
+    return parser
+
+
+def _command(commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("model", type=Path, help="an int8 .tflite file")
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from keras_hwcompress.tflite.compress import inspect
+    from keras_hwcompress.tflite.reader import read_model
+
+    rows = inspect(read_model(arguments.model.read_bytes()))
+    if arguments.json:
+        print(json.dumps({"model": str(arguments.model), "layers": [asdict(row) for row in rows]}, default=_plain))
+        return 0
+    table = Table("#", "operator", "output", title=str(arguments.model))
+    for heading in ("MACs", "values/row", "values", "zeros", "bytes", "best", "best bytes"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        shape = "x".join(map(str, row.output_shape))
+        cells = ["", "", "", "", "", "", ""]
+        if row.int8_bytes:
+            cells = [
+                f"{row.macs:,}", str(row.distinct_per_row), str(row.distinct), f"{row.zero_share:.1%}",
+                f"{row.int8_bytes:,}", row.best_format, f"{row.best_bytes:,}",
+            ]  # fmt: skip
+        table.add_row(str(row.index), row.kind, shape, *cells)
+    macs, now, best = (sum(getattr(row, key) for row in rows) for key in ("macs", "int8_bytes", "best_bytes"))
+    table.add_section()
+    table.add_row("", "total", "", f"{macs:,}", "", "", "", f"{now:,}", f"{best / max(now, 1):.3f}", f"{best:,}")
+    _console().print(table)
+    return 0
+
+
+def _compress(arguments: argparse.Namespace) -> int:
+    from keras_hwcompress.tflite.compress import compress_tflite
+
+    source = arguments.model.read_bytes()
+    result = compress_tflite(source, regrid=arguments.regrid)
+    _write_file(arguments.output, result, arguments.force)
+    sizes = {"input_bytes": len(source), "output_bytes": len(result)} | _weight_sizes(result)
+    _report(arguments, sizes, f"wrote {arguments.output}")
+    return 0
+
+
+def _project(arguments: argparse.Namespace) -> int:
+    from keras_hwcompress.codegen.project import generate_project
+
+    project = generate_project(
+        arguments.model.read_bytes(), arguments.output, board=arguments.board, name=arguments.name,
+        vectors=arguments.vectors, seed=arguments.seed, overwrite=arguments.force,
+    )  # fmt: skip
+    model = next(iter(project.models.values()))
+    sizes = {"weight_bytes": model.weight_bytes, "const_bytes": model.const_bytes, "arena_bytes": model.plan.arena_bytes}
+    _report(arguments, sizes, f"wrote {arguments.output}: cmake --preset {arguments.board} && cmake --build --preset {arguments.board}")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from keras_hwcompress.runners.oracle import run_oracle
+    from keras_hwcompress.tflite.reader import read_model
+
+    graph = read_model(arguments.model.read_bytes())
+    inputs = _inputs(graph, arguments)
+    with _progress() as progress:
+        figures, outputs = (_run_host if arguments.on == "host" else _run_qemu)(graph, inputs, arguments, progress)
+        task = progress.add_task(f"oracle {arguments.oracle}", total=len(inputs[0]))
+        expected = run_oracle(graph, inputs, arguments.oracle, lambda done: progress.update(task, completed=done))
+    wrong = sum(int(np.count_nonzero(a != b)) for a, b in zip(outputs, expected, strict=True))
+    total = sum(array.size for array in outputs)
+    if arguments.outputs:
+        np.savez(arguments.outputs, **{f"output_{i}": array for i, array in enumerate(outputs)})
+    verdict = f"{wrong} mismatches of {total} outputs ({arguments.on} against {arguments.oracle}, {len(inputs[0])} inputs)"
+    _report(arguments, {"mismatches": wrong, "outputs": total, "oracle": arguments.oracle} | figures, verdict)
+    return 0 if wrong == 0 else 1
+
+
+def _run_host(graph, inputs, arguments, progress) -> tuple[dict[str, Any], list[np.ndarray]]:
+    import time
+
+    from keras_hwcompress.runners.host import HostLibrary
+
+    task = progress.add_task("compile for the host", total=len(inputs[0]))
+    library = HostLibrary(graph)
+    progress.update(task, description="host")
+    start, columns = time.perf_counter(), []
+    for at in range(0, len(inputs[0]), _BATCH):
+        columns.append(library.run([column[at : at + _BATCH] for column in inputs]))
+        progress.update(task, completed=min(at + _BATCH, len(inputs[0])))
+    seconds = time.perf_counter() - start
+    figures = {"inferences_per_second": round(len(inputs[0]) / seconds, 1), "arena_bytes": library.model.plan.arena_bytes}
+    return figures, [np.concatenate(column) for column in zip(*columns, strict=True)]
+
+
+def _run_qemu(graph, inputs, arguments, progress) -> tuple[dict[str, Any], list[np.ndarray]]:
+    from keras_hwcompress.runners.qemu import run_qemu
+
+    progress.add_task(f"build and run on {arguments.board}", total=None)
+    result = run_qemu(graph, inputs, board=arguments.board)
+    if not arguments.json:
+        _print_layers(result)
+    figures = {
+        "board": arguments.board, "insns" if result.exact else "insns~": result.insns, "macs": result.model.macs,
+        "flash_bytes": result.flash_bytes, "arena_bytes": result.arena_bytes, "stack_bytes": result.stack_bytes,
+        "ram_bytes": result.ram_bytes,
+    }  # fmt: skip
+    return figures, result.outputs
+
+
+def _print_layers(result: Any) -> None:
+    table = Table("layer", "operator", title="instructions per layer")
+    table.add_column("insns", justify="right")
+    for name, op, insns in result.layer_insns:
+        table.add_row(name[-60:], op, f"{insns:,}")
+    if result.layer_insns:
+        _console().print(table)
+
+
+def _inputs(graph: Any, arguments: argparse.Namespace) -> list[np.ndarray]:
+    from keras_hwcompress.tflite.reference import random_inputs
+
+    if arguments.inputs is None:
+        if arguments.count < 1:
+            raise ValueError(f"--count must be at least 1. Received: {arguments.count}")
+        rng = np.random.default_rng(arguments.seed)
+        return [np.stack(column) for column in zip(*(random_inputs(graph, rng) for _ in range(arguments.count)), strict=True)]
+    with np.load(arguments.inputs) as file:
+        missing = [f"input_{i}" for i in range(len(graph.inputs)) if f"input_{i}" not in file]
+        if missing:
+            raise ValueError(f"{arguments.inputs} must hold {', '.join(missing)}. Received: {', '.join(file.files)}")
+        return [file[f"input_{i}"] for i in range(len(graph.inputs))]
+
+
+def _weight_sizes(data: bytes) -> dict[str, Any]:
+    from keras_hwcompress.codegen.model import compile_model
+    from keras_hwcompress.tflite.reader import read_model
+
+    model = compile_model(read_model(data), "model", ["ref"])
+    return {
+        "weight_bytes": model.weight_bytes,
+        "const_bytes": model.const_bytes,
+        "int8_weight_bytes": model.int8_weight_bytes,
+        "ratio_of_int8": round(model.weight_bytes / max(model.int8_weight_bytes, 1), 4),
+    }
+
+
+def _write_file(path: Path, data: bytes, force: bool) -> None:
+    if path.exists() and not force:
+        raise HwcmpError(f"{path} exists: give --force to replace it")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _report(arguments: argparse.Namespace, figures: dict[str, Any], verdict: str) -> None:
+    if arguments.json:
+        print(json.dumps(figures, default=_plain))
+        return
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for key, value in figures.items():
+        table.add_row(key, f"{value:,}" if isinstance(value, int) else str(value))
+    _console().print(table)
+    print(verdict)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def _progress() -> Progress:
+    """A progress display on standard error, so that standard output stays parseable."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,0 +1,306 @@
+"""A compiled model as C source: one header and one source file per model, deterministic to the byte."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from keras_hwcompress.codegen.model import CompiledModel
+from keras_hwcompress.formats.table import table
+from keras_hwcompress.tflite.graph import Tensor
+from keras_hwcompress.tflite.layers import (
+    Affine,
+    Binary,
+    Concat,
+    Conv,
+    FullyConnected,
+    Layer,
+    Lut,
+    Pad,
+    Pool,
+    Reduce,
+    Reshape,
+    Softmax,
+)
+
+_C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t", "float32": "float"}
+_LINE = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A static const definition: `static const <declaration> = <value>;`."""
+
+    declaration: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One layer as C: the constants it needs and the statement that runs it."""
+
+    number: int
+    comment: str
+    constants: tuple[Constant, ...]
+    blob: int | None
+    arguments: str
+    function: str
+
+
+@functools.cache
+def templates() -> jinja2.Environment:
+    """The templates of this package; a missing variable is an error."""
+    folder = resources.files("keras_hwcompress.codegen") / "templates"
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(folder)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def emit_header(model: CompiledModel) -> str:
+    """The text of `<name>.h`."""
+    return templates().get_template("model.h.j2").render(**_context(model))
+
+
+def emit_source(model: CompiledModel) -> str:
+    """The text of `<name>.c`."""
+    return templates().get_template("model.c.j2").render(
+        **_context(model),
+        blobs=[(blob.tensor, c_array(np.frombuffer(blob.data, np.uint8)), len(blob.data)) for blob in model.blobs.values()],
+        tables=_constant_operands(model),
+        calls=_calls(model),
+    )
+
+
+def c_array(values: np.ndarray | Iterable[int]) -> str:
+    """The initialiser of an integer array, wrapped to readable lines."""
+    lines, line = [], ""
+    for value in np.asarray(values).reshape(-1).tolist():
+        item = f"{value},"
+        if len(line) + len(item) > _LINE:
+            lines.append(line)
+            line = ""
+        line += item
+    lines.append(line)
+    return "{\n    " + "\n    ".join(lines) + "\n}"
+
+
+def c_float(value: float) -> str:
+    """A float32 as an exact hexadecimal literal."""
+    return float(np.float32(value)).hex() + "f"
+
+
+def c_struct(**fields: Any) -> str:
+    """A designated initialiser; tuples become braces."""
+    return "{" + ", ".join(f".{name} = {_c_value(value)}" for name, value in fields.items()) + "}"
+
+
+def _c_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "{" + ", ".join(_c_value(item) for item in value) + "}"
+    if isinstance(value, float):
+        return c_float(value)
+    return "INT32_MIN" if value == -(2**31) else str(value)
+
+
+def c_type(tensor: Tensor) -> str:
+    """The C element type of an activation."""
+    return _C_TYPES[tensor.dtype.name]
+
+
+def _context(model: CompiledModel) -> dict[str, Any]:
+    all_int8 = all(tensor.dtype == np.int8 for tensor in (*model.inputs, *model.outputs))
+    return {
+        "name": model.name,
+        "NAME": model.name.upper(),
+        "format_version": table().constants["FORMAT_VERSION"],
+        "arena_bytes": max(model.plan.arena_bytes, 1),
+        "io_type": "int8_t" if all_int8 else "void",
+        "inputs": [_io(model, index) for index in model.graph.inputs],
+        "outputs": [_io(model, index) for index in model.graph.outputs],
+        "layer_count": sum(not isinstance(layer, Reshape) for layer in model.layers),
+    }
+
+
+def _io(model: CompiledModel, index: int) -> dict[str, Any]:
+    tensor = model.graph.tensors[index]
+    quantization = tensor.quantization
+    return {
+        "name": tensor.name.replace("*/", "* /"),
+        "shape": " x ".join(str(extent) for extent in tensor.shape),
+        "type": c_type(tensor),
+        "bytes": tensor.size * tensor.dtype.itemsize,
+        "offset": model.plan.tensors[index].offset,
+        "scale": None if quantization is None else c_float(quantization.scale[0]),
+        "zero_point": None if quantization is None else int(quantization.zero_point[0]),
+    }
+
+
+def _constant_operands(model: CompiledModel) -> list[tuple[int, str]]:
+    """Constant tensors that layers read as operands (a tensor that is added, a part of a concatenation)."""
+    used = sorted({tensor for layer in model.layers for tensor in layer.inputs if model.graph.tensors[tensor].is_constant})
+    return [(tensor, c_array(model.graph.tensors[tensor].data)) for tensor in used]
+
+
+def _calls(model: CompiledModel) -> list[Call]:
+    return [_call(model, number, layer) for number, layer in enumerate(model.layers) if not isinstance(layer, Reshape)]
+
+
+def _call(model: CompiledModel, number: int, layer: Layer) -> Call:
+    describe = _DESCRIBE[type(layer)]
+    constants, function, before = describe(model, number, layer)
+    pointers = _pointers(model, layer)
+    blob = layer.weights.tensor if isinstance(layer, Conv | FullyConnected) else None
+    comment = layer.name.replace("*/", "* /")
+    return Call(number, comment, tuple(constants), blob, ", ".join([*before, *pointers]), function)
+
+
+def _pointers(model: CompiledModel, layer: Layer) -> list[str]:
+    inputs = [_read(model, tensor) for tensor in layer.inputs]
+    if isinstance(layer, Concat):
+        inputs = ["(const int8_t *const[]){" + ", ".join(inputs) + "}"]
+    return [*inputs, _write(model, layer.outputs[0])]
+
+
+def _cast(expression: str, tensor: Tensor, const: bool) -> str:
+    """Arena addresses are int8_t; kernels of float tensors want float. Offsets are aligned, so the cast is safe."""
+    if tensor.dtype == np.float32:
+        return f"({'const ' if const else ''}float *)({'const ' if const else ''}void *)({expression})"
+    return expression
+
+
+def _read(model: CompiledModel, index: int) -> str:
+    tensor = model.graph.tensors[index]
+    if tensor.is_constant:
+        return f"constant_{index}"
+    source = _reshaped_input(model, index)
+    if source is not None:
+        return f"model->in[{source}]"
+    return _cast(f"model->arena + {model.plan.tensors[index].offset}", tensor, True)
+
+
+def _write(model: CompiledModel, index: int) -> str:
+    tensor = model.graph.tensors[index]
+    return _cast(f"model->arena + {model.plan.tensors[index].offset}", tensor, False)
+
+
+def _reshaped_input(model: CompiledModel, index: int) -> int | None:
+    """The number of the model input that the tensor is, directly or through reshapes."""
+    producer = {layer.outputs[0]: layer.inputs[0] for layer in model.layers if isinstance(layer, Reshape)}
+    while index in producer:
+        index = producer[index]
+    return model.graph.inputs.index(index) if index in model.graph.inputs else None
+
+
+def _params(struct: str, number: int, **fields: Any) -> Constant:
+    return Constant(f"hwcmp_{struct}_params params_{number}", c_struct(**fields))
+
+
+def _weighted(model: CompiledModel, number: int, layer: Conv | FullyConnected, struct: str, **fields: Any):
+    channels = layer.channels
+    step = int(channels.multiplier.size == channels.bias.size and channels.bias.size > 1)
+    fields |= {
+        "tile_rows": model.tile_rows[number],
+        "input_zero_point": layer.input_zero_point,
+        "output_zero_point": layer.output_zero_point,
+        "activation_min": layer.activation_min,
+        "activation_max": layer.activation_max,
+    }
+    constants = [
+        Constant(f"int32_t bias_{number}[]", c_array(channels.bias)),
+        Constant(f"int32_t multiplier_{number}[]", c_array(channels.multiplier)),
+        Constant(f"int8_t shift_{number}[]", c_array(channels.shift)),
+        Constant(f"hwcmp_channels channels_{number}", f"{{bias_{number}, multiplier_{number}, shift_{number}, {step}}}"),
+        _params(struct, number, **fields),
+    ]
+    scratch = model.plan.scratch.get(number)
+    buffer = f"{{model->arena + {scratch.offset}, {scratch.bytes}}}" if scratch else "{NULL, 0}"
+    before = [f"&(const hwcmp_scratch){buffer}", f"&params_{number}", "&weights", f"&channels_{number}"]
+    return constants, f"hwcmp_{layer.op}_s8", before
+
+
+def _conv(model: CompiledModel, number: int, layer: Conv):
+    return _weighted(
+        model, number, layer, "conv", input=layer.input, output=layer.output,
+        kernel_h=layer.kernel[0], kernel_w=layer.kernel[1], stride_h=layer.stride[0], stride_w=layer.stride[1],
+        dilation_h=layer.dilation[0], dilation_w=layer.dilation[1], pad_top=layer.pad[0], pad_left=layer.pad[1],
+    )  # fmt: skip
+
+
+def _fully_connected(model: CompiledModel, number: int, layer: FullyConnected):
+    return _weighted(model, number, layer, "fully_connected", batch=layer.batch, input_length=layer.input_length)
+
+
+def _fields(layer: Layer, *names: str) -> dict[str, Any]:
+    return {name: getattr(layer, name) for name in names}
+
+
+def _binary(_: CompiledModel, number: int, layer: Binary):
+    fields = _fields(
+        layer, "shape", "a_stride", "b_stride", "a_multiplier", "b_multiplier", "output_multiplier", "a_shift", "b_shift",
+        "output_shift", "left_shift", "a_zero_point", "b_zero_point", "output_zero_point", "activation_min", "activation_max",
+    )  # fmt: skip
+    return [_params("binary", number, **fields)], f"hwcmp_{layer.op}_s8", [f"&params_{number}"]
+
+
+def _lut(_: CompiledModel, number: int, layer: Lut):
+    constant = Constant(f"int8_t table_{number}[256]", c_array(layer.table))
+    return [constant], "hwcmp_lut_s8", [f"table_{number}", str(layer.count)]
+
+
+def _concat(_: CompiledModel, number: int, layer: Concat):
+    inner = Constant(f"int32_t inner_{number}[]", c_array(layer.inner))
+    params = Constant(f"hwcmp_concat_params params_{number}", f"{{{layer.outer}, {len(layer.inner)}, inner_{number}}}")
+    return [inner, params], "hwcmp_concat_s8", [f"&params_{number}"]
+
+
+def _pad(_: CompiledModel, number: int, layer: Pad):
+    return [_params("pad", number, **_fields(layer, "shape", "before", "after", "value"))], "hwcmp_pad_s8", [f"&params_{number}"]
+
+
+def _pool(_: CompiledModel, number: int, layer: Pool):
+    params = _params(
+        "pool", number, input=layer.input, output=layer.output, filter_h=layer.filter[0], filter_w=layer.filter[1],
+        stride_h=layer.stride[0], stride_w=layer.stride[1], pad_top=layer.pad[0], pad_left=layer.pad[1],
+        activation_min=layer.activation_min, activation_max=layer.activation_max,
+    )  # fmt: skip
+    return [params], f"hwcmp_{layer.op}_s8", [f"&params_{number}"]
+
+
+def _reduce(_: CompiledModel, number: int, layer: Reduce):
+    fields = _fields(layer, "shape", "multiplier", "shift", "reduce_mask", "input_zero_point", "output_zero_point")
+    return [_params("reduce", number, **fields)], f"hwcmp_{layer.op}_s8", [f"&params_{number}"]
+
+
+def _softmax(_: CompiledModel, number: int, layer: Softmax):
+    fields = _fields(layer, "rows", "depth", "multiplier", "shift", "diff_min")
+    return [_params("softmax", number, **fields)], "hwcmp_softmax_s8", [f"&params_{number}"]
+
+
+def _affine(_: CompiledModel, number: int, layer: Affine):
+    function = "hwcmp_quantize_f32_s8" if layer.op == "quantize_f32" else "hwcmp_dequantize_s8_f32"
+    params = _params("affine", number, scale=float(layer.scale), zero_point=layer.zero_point)
+    return [params], function, [f"&params_{number}", str(layer.count)]
+
+
+_DESCRIBE = {
+    Conv: _conv,
+    FullyConnected: _fully_connected,
+    Binary: _binary,
+    Lut: _lut,
+    Concat: _concat,
+    Pad: _pad,
+    Pool: _pool,
+    Reduce: _reduce,
+    Softmax: _softmax,
+    Affine: _affine,
+}

@@ -1,0 +1,144 @@
+"""A compiled model: layers with their blobs, scratch and arena offsets: everything that emission writes down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_hwcompress import formats
+from keras_hwcompress.codegen.names import check_model_name
+from keras_hwcompress.codegen.plan import Plan, plan_memory
+from keras_hwcompress.codegen.scratch import scratch_bytes
+from keras_hwcompress.errors import UnsupportedModelError
+from keras_hwcompress.formats.table import WeightFormat, table
+from keras_hwcompress.tflite.check import check_compilable
+from keras_hwcompress.tflite.graph import Graph, Tensor
+from keras_hwcompress.tflite.layers import Conv, FullyConnected, Layer, Reshape
+from keras_hwcompress.tflite.prepare import prepare
+
+# Rows unpacked at a time by TILE formats: enough to amortise the call, little enough to stay in a few kilobytes.
+_TILE_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """The weights of one or several layers as stored in flash."""
+
+    tensor: int
+    data: bytes
+    format: WeightFormat
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledModel:
+    """A model ready to be written as C.
+
+    blobs: weight tensor index -> blob, in order of first use. tile_rows: layer number -> rows unpacked at a time.
+    """
+
+    name: str
+    graph: Graph
+    layers: tuple[Layer, ...]
+    blobs: dict[int, Blob]
+    tile_rows: dict[int, int]
+    plan: Plan
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The model's input tensors."""
+        return tuple(self.graph.tensors[i] for i in self.graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The model's output tensors."""
+        return tuple(self.graph.tensors[i] for i in self.graph.outputs)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Blobs with headers, tables and padding."""
+        return sum(len(blob.data) for blob in self.blobs.values())
+
+    @property
+    def int8_weight_bytes(self) -> int:
+        """One byte per weight: what `weight_bytes` is compared with."""
+        sizes = {layer.weights.tensor: layer.weights.values.size for layer in weighted(self.layers)}
+        return sum(sizes.values())
+
+    @property
+    def const_bytes(self) -> int:
+        """Bias, multiplier and shift of every layer with weights."""
+        channels = [layer.channels for layer in weighted(self.layers)]
+        return sum(c.bias.nbytes + c.multiplier.nbytes + c.shift.nbytes for c in channels)
+
+    @property
+    def model_bytes(self) -> int:
+        """weight_bytes + const_bytes."""
+        return self.weight_bytes + self.const_bytes
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference, padding taps counted."""
+        return sum(layer.macs for layer in weighted(self.layers))
+
+
+def weighted(layers: Sequence[Layer]) -> list[Conv | FullyConnected]:
+    """The layers that have weights."""
+    return [layer for layer in layers if isinstance(layer, Conv | FullyConnected)]
+
+
+def compile_model(graph: Graph, name: str, arms: Sequence[str]) -> CompiledModel:
+    """Prepares the layers, encodes the weights and plans the memory.
+
+    Args:
+        graph: an int8 model, with or without custom ops.
+        name: prefix of the generated C symbols.
+        arms: kernel arms that the image may be built with; scratch is planned for the hungriest.
+
+    Raises:
+        UnsupportedModelError: the graph cannot be compiled.
+        ValueError: `name` is no identifier.
+    """
+    check_model_name(name)
+    check_compilable(graph)
+    layers = prepare(graph)
+    if all(isinstance(layer, Reshape) for layer in layers):
+        raise UnsupportedModelError("the model computes nothing: expected at least one operator other than a reshape")
+    _check_inputs_outputs(graph)
+    blobs = _encode(layers)
+    tile_rows = {number: _tile_rows(layer) for number, layer in enumerate(layers) if isinstance(layer, Conv | FullyConnected)}
+
+    def scratch_of(number: int) -> int:
+        layer = layers[number]
+        kind = blobs[layer.weights.tensor].format.kind if number in tile_rows else "PLAIN"
+        return max(scratch_bytes(layer, kind, arm, tile_rows.get(number, 1)) for arm in arms)
+
+    return CompiledModel(name, graph, layers, blobs, tile_rows, plan_memory(graph, layers, scratch_of))
+
+
+def _check_inputs_outputs(graph: Graph) -> None:
+    for index in (*graph.inputs, *graph.outputs):
+        tensor = graph.tensors[index]
+        if tensor.is_constant:
+            raise UnsupportedModelError(f"an input or output must be computed. Received: constant tensor {tensor.name!r}")
+        if tensor.dtype not in (np.int8, np.uint8, np.float32):
+            raise UnsupportedModelError(
+                f"inputs and outputs must be int8, uint8 or float32. Received: {tensor.dtype} for {tensor.name!r}"
+            )
+
+
+def _encode(layers: Sequence[Layer]) -> dict[int, Blob]:
+    blobs: dict[int, Blob] = {}
+    for layer in weighted(layers):
+        weights = layer.weights
+        if weights.tensor not in blobs:
+            data = weights.blob if weights.blob is not None else formats.encode("dense8", weights.values)
+            row = next(row for row in table().formats if row.id == data[0])
+            blobs[weights.tensor] = Blob(weights.tensor, data, row)
+    return blobs
+
+
+def _tile_rows(layer: Conv | FullyConnected) -> int:
+    rows, row_length = layer.weights.values.shape
+    return max(1, min(rows, _TILE_BYTES // row_length))

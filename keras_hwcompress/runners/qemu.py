@@ -1,0 +1,144 @@
+"""Runs a model on an emulated Cortex-M: outputs, instructions per layer, stack, and the size of the linked image."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_hwcompress.codegen.model import CompiledModel
+from keras_hwcompress.codegen.project import write_stream_project
+from keras_hwcompress.errors import ToolError
+from keras_hwcompress.runners.records import pack_inputs, unpack_outputs
+from keras_hwcompress.runners.tools import build_shared, find_tool, run_tool
+from keras_hwcompress.runtime_files import runtime_dir
+from keras_hwcompress.targets import Board, get_board
+from keras_hwcompress.tflite.graph import Graph
+from keras_hwcompress.tflite.layers import Reshape
+from keras_hwcompress.tflite.reader import read_model
+
+SENTINEL = "HWCMP-TEST-OK"
+
+
+@dataclass(frozen=True, slots=True)
+class QemuResult:
+    """outputs: per model output an array with a leading axis over the inputs.
+
+    insns: instructions of one inference (the last), counted exactly, or estimated from SysTick where the counting
+    plugin does not load (`exact` is False then). layer_insns: (layer name, op, instructions). flash_bytes: linked
+    image (code, constants, initialised data). ram_bytes: arena + scratch + stack used.
+    """
+
+    outputs: list[np.ndarray]
+    insns: int
+    exact: bool
+    layer_insns: list[tuple[str, str, int]]
+    stack_bytes: int
+    arena_bytes: int
+    flash_bytes: int
+    model: CompiledModel
+
+    @property
+    def ram_bytes(self) -> int:
+        """Arena with scratch, plus the most stack that was used."""
+        return self.arena_bytes + self.stack_bytes
+
+
+def run_qemu(
+    model: bytes | Graph, inputs: Sequence[np.ndarray], *, board: str = "mps2-an386", timeout: float = 300
+) -> QemuResult:
+    """Generates, builds and runs a project for `board` in QEMU.
+
+    Args:
+        model: an int8 .tflite, or its graph.
+        inputs: per model input an array of shape (count, *shape) in the input's dtype.
+        timeout: seconds for the emulation.
+
+    Raises:
+        ToolError: compiler or emulator missing or failed; BoardError: the image does not fit.
+    """
+    target = get_board(board)
+    graph = model if isinstance(model, Graph) else read_model(model)
+    records = pack_inputs(graph, inputs)
+    with tempfile.TemporaryDirectory(prefix="hwcmp-") as name:
+        folder = Path(name)
+        compiled = write_stream_project(folder / "project", graph, target, len(records))
+        image = build_project(folder / "project", target.name)
+        (folder / "inputs.bin").write_bytes(b"".join(records))
+        text, exact = _emulate(image, target, folder, timeout)
+        outputs = unpack_outputs(compiled.outputs, (folder / "outputs.bin").read_bytes(), len(records))
+        flash = flash_bytes(image)
+        counts = _counts(folder / "insns.txt") if exact else []
+    return _result(compiled, outputs, text, counts, exact, flash, target)
+
+
+def build_project(path: Path, preset: str) -> Path:
+    """Configures and builds a generated project with CMake; returns the image."""
+    find_tool("arm-none-eabi-gcc" if preset != "host" else "cc")
+    run_tool(["cmake", "--preset", preset], cwd=path)
+    run_tool(["cmake", "--build", "--preset", preset, "--parallel", "2"], cwd=path)
+    return next((path / "build" / preset).glob("*.elf"))
+
+
+def flash_bytes(image: Path) -> int:
+    """text + data of an image: what is programmed into the part."""
+    sizes = run_tool(["arm-none-eabi-size", str(image)]).stdout.splitlines()[1].split()
+    return int(sizes[0]) + int(sizes[1])
+
+
+def _emulate(image: Path, board: Board, folder: Path, timeout: float) -> tuple[str, bool]:
+    """The program's output, and whether instructions were counted exactly."""
+    command = [
+        find_tool("qemu-system-arm"), "-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none",
+        "-semihosting-config", "enable=on,target=native", "-kernel", str(image),
+    ]  # fmt: skip
+    plugin = _plugin()
+    done = _run(command + ["-plugin", f"{plugin},out=insns.txt"], folder, timeout)
+    if "plugin" in done.stderr and SENTINEL not in done.stderr:
+        return _text(_run(command + ["-icount", "shift=0"], folder, timeout), board), False
+    return _text(done, board), True
+
+
+def _run(command: list[str], folder: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, cwd=folder, timeout=timeout, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"the emulation did not end within {timeout:g} s") from error
+
+
+def _text(done: subprocess.CompletedProcess[str], board: Board) -> str:
+    text = done.stdout + done.stderr
+    if done.returncode != 0 or SENTINEL not in text:
+        last = " | ".join(text.strip().splitlines()[-3:]) or "no output"
+        raise ToolError(f"the image failed on {board.name} (exit code {done.returncode}): {last}")
+    return text
+
+
+def _plugin() -> Path:
+    folder = runtime_dir() / "port" / "qemu"
+    return build_shared("libinsn_count", [folder / "insn_count.c"], ["-O2"])
+
+
+def _counts(path: Path) -> list[int]:
+    return [int(line.removeprefix("insns=")) for line in path.read_text(encoding="ascii").split()]
+
+
+def _result(model, outputs, text, counts, exact, flash, board) -> QemuResult:
+    stats = {key: int(value) for key, value in re.findall(r"(stack|ticks)=(\d+)", text)}
+    layers = [layer for layer in model.layers if not isinstance(layer, Reshape)]
+    per_layer: list[tuple[str, str, int]] = []
+    insns = round(stats["ticks"] * board.insns_per_tick)
+    if exact:
+        last = counts[-(len(layers) + 1) :]
+        per_layer = [(layer.name, layer.op, count) for layer, count in zip(layers, last[:-1], strict=True)]
+        insns = sum(last)
+    if insns <= 0:
+        raise ToolError("the emulator counted no instructions: the measurement is void")
+    return QemuResult(outputs, insns, exact, per_layer, stats["stack"], model.plan.arena_bytes, flash, model)
