@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import functools
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from keras_hwcompress.runtime_files import runtime_dir
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_ROW = re.compile(r"HWCMP_(CONSTANT|WEIGHT_FORMAT|HEADER_FIELD|STATUS)\(([^()]*)\)\Z")
+_ROW = re.compile(r"HWCMP_(CONSTANT|WEIGHT_FORMAT|HEADER_FIELD|OPTION_FIELD|STATUS)\(([^()]*)\)\Z")
 _KINDS = ("PLAIN", "TILE")
 _FIELD_BYTES = {"u8": 1, "u16": 2, "u32": 4}
+_OPTION_TYPES = {"u8": "B", "u16": "H", "i16": "h"}
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,15 @@ class HeaderField:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionField:
+    """One row HWCMP_OPTION_FIELD: an integer in the custom options of a packed operator; code is `struct`'s."""
+
+    offset: int
+    code: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """All rows of the table."""
 
@@ -45,6 +58,7 @@ class Table:
     formats: tuple[WeightFormat, ...]
     header: tuple[HeaderField, ...]
     statuses: dict[int, tuple[str, str]]
+    options: tuple[OptionField, ...]
 
     def format_by_name(self, name: str) -> WeightFormat:
         """The row of a format; ValueError naming the known formats otherwise."""
@@ -65,6 +79,7 @@ def parse_table(text: str) -> Table:
     formats: list[WeightFormat] = []
     header: list[HeaderField] = []
     statuses: dict[int, tuple[str, str]] = {}
+    options: list[OptionField] = []
     for line in _rows(text):
         match = _ROW.match(line)
         if match is None:
@@ -77,12 +92,16 @@ def parse_table(text: str) -> Table:
             formats.append(_format_row(line, cells))
         elif kind == "HEADER_FIELD":
             offset, width, name = _cells(line, cells, 3)
-            header.append(HeaderField(int(offset), _FIELD_BYTES[width], name))
+            header.append(HeaderField(int(offset), _type(line, _FIELD_BYTES, width), name))
+        elif kind == "OPTION_FIELD":
+            offset, code, name = _cells(line, cells, 3)
+            options.append(OptionField(int(offset), _type(line, _OPTION_TYPES, code), name))
         else:
             value, name, message = _cells(line, [*cells[:2], ", ".join(cells[2:])], 3)
             statuses[int(value)] = (name, message.strip('"'))
     _check(constants, formats, header)
-    return Table(constants, tuple(formats), tuple(header), statuses)
+    _check_options(constants, options)
+    return Table(constants, tuple(formats), tuple(header), statuses, tuple(options))
 
 
 def keep_formats(text: str, names: set[str]) -> str:
@@ -123,6 +142,12 @@ def _cells(line: str, cells: list[str], count: int) -> list[str]:
     return cells
 
 
+def _type(line: str, types: dict[str, _T], name: str) -> _T:
+    if name not in types:
+        raise ValueError(f"hwcmp_format.def: expected a type of {', '.join(types)}. Received: {line!r}")
+    return types[name]
+
+
 def _format_row(line: str, cells: list[str]) -> WeightFormat:
     number, upper, name, kind = _cells(line, cells, 4)
     if upper != name.upper() or not name.isidentifier() or kind not in _KINDS:
@@ -138,3 +163,10 @@ def _check(constants: dict[str, int], formats: list[WeightFormat], header: list[
     starts = [field.offset for field in header] + [constants["HEADER_BYTES"]]
     if ends != starts:
         raise ValueError("hwcmp_format.def: header fields must fill the header without holes or overlaps")
+
+
+def _check_options(constants: dict[str, int], options: list[OptionField]) -> None:
+    ends = [0] + [field.offset + struct.calcsize(field.code) for field in options]
+    starts = [field.offset for field in options] + [constants.get("OPTION_BYTES", 0)]
+    if ends != starts:
+        raise ValueError("hwcmp_format.def: option fields must fill OPTION_BYTES without holes or overlaps")
