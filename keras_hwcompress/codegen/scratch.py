@@ -1,0 +1,161 @@
+"""Scratch bytes of a layer, for the memory plan: the same formulas as the `..._scratch_bytes` functions in C.
+
+Each arm keeps its formula beside its kernels (mcu_runtime/src/<arm>/<op>.c); tests/test_runtime_dsp.py compares
+the two languages. Only layers with weights need scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keras_hwcompress.tflite.layers import Conv, FullyConnected, Layer
+
+ARMS = ("ref", "dsp")
+KINDS = ("PLAIN", "TILE")
+
+# mcu_runtime/src/dsp: pixels that share one pass over a weight row, rows whose constants are prepared at a time for
+# PLAIN formats, bytes of the constants of one channel, and the wish for the size of a depthwise plane.
+_DSP_PIXELS = 4
+_DSP_TABLE_ROWS = 64
+_DSP_CHANNEL_BYTES = 16
+_DSP_PLANE_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """How the kernel gets at the weights: `count` rows of `length` bytes, at most `tile` of them unpacked."""
+
+    count: int
+    length: int
+    tile: int
+    unpacked: bool
+
+
+def scratch_bytes(layer: Layer, format_kind: str, arm: str, tile_rows: int) -> int:
+    """Bytes that the layer's kernel needs in its scratch buffer.
+
+    Args:
+        layer: a prepared layer.
+        format_kind: "PLAIN" or "TILE", from the table row of its weight format; ignored without weights.
+        arm: "ref" or "dsp".
+        tile_rows: output channels that a TILE format unpacks at a time, at least 1.
+
+    Raises:
+        ValueError: unknown arm or kind, or tile_rows below 1.
+    """
+    if arm not in ARMS or format_kind not in KINDS or tile_rows < 1:
+        raise ValueError(
+            f"expected an arm of {ARMS}, a kind of {KINDS} and tile_rows >= 1. "
+            f"Received: arm={arm!r}, format_kind={format_kind!r}, tile_rows={tile_rows}"
+        )
+    formula = _FORMULAS.get((arm, layer.op))
+    if formula is None:
+        return 0
+    count, length = layer.weights.values.shape
+    return formula(layer, _Rows(count, length, min(tile_rows, count), format_kind == "TILE"))
+
+
+def _align4(size: int) -> int:
+    return -(-size // 4) * 4
+
+
+def _axis_inside(outputs: int, stride: int, pad: int, taps: int, dilation: int, extent: int) -> bool:
+    last = (outputs - 1) * stride - pad + (taps - 1) * dilation
+    return pad == 0 and (taps - 1) * dilation < extent and last < extent
+
+
+def _windows_inside(layer: Conv) -> bool:
+    """Whether no window reaches beyond the input."""
+    return all(
+        _axis_inside(layer.output[axis], layer.stride[axis], layer.pad[axis], layer.kernel[axis], layer.dilation[axis], layer.input[axis])
+        for axis in (0, 1)
+    )  # fmt: skip
+
+
+def _ref_rows(layer: Layer, rows: _Rows) -> int:
+    return _align4(rows.tile * rows.length) if rows.unpacked else 0
+
+
+def _ref_conv2d(layer: Conv, rows: _Rows) -> int:
+    neighbours = layer.dilation[1] == 1 or layer.kernel[1] == 1
+    in_place = neighbours and _windows_inside(layer)
+    return (0 if in_place else _align4(rows.length)) + _ref_rows(layer, rows)
+
+
+def _dsp_rows(rows: _Rows) -> int:
+    """Unpacked rows, 4-byte aligned; of a PLAIN format only a copy of the last row, which is read in whole words."""
+    if rows.unpacked:
+        return rows.tile * _align4(rows.length)
+    return _align4(rows.length) if rows.length % 4 else 0
+
+
+def _dsp_fully_connected(layer: FullyConnected, rows: _Rows) -> int:
+    return 2 * _align4(rows.length) + _dsp_rows(rows)
+
+
+def _dsp_conv2d(layer: Conv, rows: _Rows) -> int:
+    length, depth = _align4(rows.length), layer.input[2]
+    blocks = layer.output[0] * layer.output[1] >= _DSP_PIXELS
+    columns = 2 * length * (_DSP_PIXELS if blocks else 1)
+    table_rows = rows.tile if rows.unpacked else min(rows.count, _DSP_TABLE_ROWS)
+    table = _DSP_CHANNEL_BYTES * table_rows if blocks else 0
+    gathers = depth % 4 != 0 and layer.kernel != (1, 1)
+    if gathers:
+        window = length
+    else:
+        window = 0 if _windows_inside(layer) else _align4(depth)
+    return columns + table + window + _dsp_rows(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One axis of a depthwise layer: outputs, taps, step of the window and of the taps."""
+
+    outputs: int
+    taps: int
+    stride: int
+    dilation: int
+
+    @property
+    def blocks(self) -> int:
+        """Groups of four outputs."""
+        return -(-self.outputs // 4)
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether the hand-written loop can run along this axis."""
+        return self.taps == 3 and self.dilation == 1 and self.stride in (1, 2)
+
+
+def _dsp_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
+    lines, lanes = (_Axis(layer.output[i], layer.kernel[i], layer.stride[i], layer.dilation[i]) for i in (0, 1))
+    fast = lines.taps == lanes.taps == 3 and lines.dilation == lanes.dilation == 1
+    if fast and lines.is_fast and not (lanes.is_fast and lanes.blocks * lines.outputs <= lines.blocks * lanes.outputs):
+        lines, lanes = lanes, lines
+    taps = 2 * lines.taps * (lanes.taps + lanes.taps % 2)
+    unpacked = rows.tile * _align4(rows.length) if rows.unpacked else 0
+    return _dsp_plane(lines, lanes, fast and lanes.is_fast) + taps + unpacked
+
+
+def _dsp_plane(lines: _Axis, lanes: _Axis, fast: bool) -> int:
+    """int16 copy of one input channel, as many lines of it as a run of output lines needs."""
+    if fast:
+        elements = 4 * lanes.blocks * lanes.stride + 2
+    else:
+        elements = (lanes.outputs - 1) * lanes.stride + (lanes.taps - 1) * lanes.dilation + 2
+        elements += elements % 2
+    span = (lines.taps - 1) * lines.dilation + 1
+    most = max(span, _DSP_PLANE_BYTES // (2 * elements))
+    outputs = min(lines.outputs, (most - span) // lines.stride + 1)
+    return 2 * elements * ((outputs - 1) * lines.stride + span)
+
+
+_FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
+    ("ref", "conv2d"): _ref_conv2d,
+    ("ref", "depthwise_conv2d"): _ref_rows,
+    ("ref", "fully_connected"): _ref_rows,
+    ("dsp", "conv2d"): _dsp_conv2d,
+    ("dsp", "depthwise_conv2d"): _dsp_depthwise_conv2d,
+    ("dsp", "fully_connected"): _dsp_fully_connected,
+}
