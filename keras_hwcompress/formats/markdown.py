@@ -7,16 +7,17 @@
 from __future__ import annotations
 
 import re
+import struct
 import sys
 from pathlib import Path
 
-from keras_hwcompress.formats.table import Table, table
+from keras_hwcompress.formats.table import OptionField, Table, table
 
 _REGION = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def render(rows: Table) -> dict[str, str]:
-    """Region name -> Markdown table: constants, formats, header and statuses."""
+    """Region name -> Markdown table: constants, formats, header, custom options and statuses."""
     return {
         "constants": _markdown(("constant", "value"), list(rows.constants.items())),
         "formats": _markdown(("id", "name", "kind"), [(row.id, row.name, row.kind) for row in rows.formats]),
@@ -24,6 +25,7 @@ def render(rows: Table) -> dict[str, str]:
             ("bytes", "type", "field"),
             [(_span(field.offset, field.bytes), f"u{8 * field.bytes}", field.name) for field in rows.header],
         ),
+        "options": _markdown(("bytes", "type", "field"), [_option(field) for field in rows.options]),
         "statuses": _markdown(
             ("value", "status", "meaning"),
             [(value, f"HWCMP_{name}", text) for value, (name, text) in rows.statuses.items()],
@@ -42,6 +44,11 @@ def fill(text: str, rows: Table) -> str:
     if sorted(found) != sorted(tables):
         raise ValueError(f"expected one region for each of {sorted(tables)}. Received: {found}")
     return _REGION.sub(lambda match: match[1] + tables[match[2]] + match[3], text)
+
+
+def _option(field: OptionField) -> tuple[str, str, str]:
+    size = struct.calcsize(field.code)
+    return _span(field.offset, size), f"{'i' if field.code.islower() else 'u'}{8 * size}", field.name
 
 
 def _span(offset: int, length: int) -> str:
