@@ -64,6 +64,8 @@ static void check_refusals(const hwcmp_weights *weights, int8_t *out)
     const uint32_t length = weights->row_length;
 
     check(hwcmp_weights_unpack(weights, rows, 1, length, out) == HWCMP_ERR_ARGUMENT, "first row out of range");
+    check(hwcmp_weights_unpack(weights, rows + 1U, 1, length, out) == HWCMP_ERR_ARGUMENT, "first row beyond the end");
+    check(hwcmp_weights_unpack(weights, UINT32_MAX, 1, length, out) == HWCMP_ERR_ARGUMENT, "first row at the limit");
     check(hwcmp_weights_unpack(weights, 1, rows, length, out) == HWCMP_ERR_ARGUMENT, "last row out of range");
     check(hwcmp_weights_unpack(weights, 1, UINT32_MAX, length, out) == HWCMP_ERR_ARGUMENT, "sum wraps around");
     check(hwcmp_weights_unpack(weights, 0, rows, length - 1U, out) == HWCMP_ERR_ARGUMENT, "stride too small");
@@ -89,11 +91,16 @@ static void check_rows_helper(const hwcmp_weights *weights, const int8_t *values
     const uint32_t count = weights->rows > 1U ? weights->rows - 1U : 1U;
     const uint32_t first = weights->rows - count;
     const size_t length = weights->row_length;
-    int8_t *scratch = allocate(hwcmp_rows_scratch_bytes(weights, count));
+    const bool plain = hwcmp_weights_are_plain(weights);
+    const size_t bytes = hwcmp_rows_scratch_bytes(weights, count);
+    int8_t *scratch = allocate(bytes);
     const int8_t *rows = hwcmp_rows(weights, first, count, scratch);
 
     check(memcmp(rows, values + first * length, count * length) == 0, "hwcmp_rows differs");
-    check((rows == scratch) == !hwcmp_weights_are_plain(weights), "only PLAIN weights are read in place");
+    check((rows == scratch) == !plain, "only PLAIN weights are read in place");
+    check(bytes == (plain ? 0U : count * length), "scratch is not what the rows take");
+    check(hwcmp_rows_scratch_bytes(weights, UINT32_MAX) == (plain ? 0U : weights->rows * length),
+          "scratch for more rows than there are");
     free(scratch);
 }
 
