@@ -151,8 +151,9 @@ def split_sections(payload: bytes, lengths: Sequence[int]) -> list[np.ndarray]:
     data, sections, start = np.frombuffer(payload, np.uint8), [], 0
     for length in lengths:
         end = start + padded_length(length)
-        if data[start + length : end].any():
-            raise BlobError(f"padding must be zero. Received: {payload[start + length : end].hex()} at byte {start + length}")
-        sections.append(data[start : start + length])
+        stop = start + length
+        if data[stop:end].any():
+            raise BlobError(f"padding must be zero. Received: {payload[stop:end].hex()} at byte {stop}")
+        sections.append(data[start:stop])
         start = end
     return sections

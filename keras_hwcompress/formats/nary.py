@@ -83,7 +83,9 @@ def describe(header: blob.Header, payload: bytes) -> list[str]:
     return [*lines, f"... {len(tables) - 8} more tables"] if len(tables) > 8 else lines
 
 
-def _choose(present: np.ndarray, shape: tuple[int, int], per_channel: bool | None, levels: int | None) -> tuple[int, bool]:
+def _choose(
+    present: np.ndarray, shape: tuple[int, int], per_channel: bool | None, levels: int | None
+) -> tuple[int, bool]:
     """(n, per_channel): the shortest choice that the options and the values allow."""
     constants = table().constants
     most = constants["MAX_LEVELS"] if levels is None else levels
@@ -96,8 +98,8 @@ def _choose(present: np.ndarray, shape: tuple[int, int], per_channel: bool | Non
             number = max(count, constants["MIN_LEVELS"]) if levels is None else levels
             choices.append((payload_length(number, each, shape), each, number))
     if not choices:
-        found = f"{needed[False]} distinct values in the tensor, up to {needed[True]} in a row"
-        raise BlobError(f"nary: expected at most {most} levels in a table. Received: {found}, per_channel={per_channel}")
+        found = f"{needed[False]} distinct values in the tensor, up to {needed[True]} in a row, {per_channel=}"
+        raise BlobError(f"nary: expected at most {most} levels in a table. Received: {found}")
     _, each, number = min(choices)
     return number, each
 
