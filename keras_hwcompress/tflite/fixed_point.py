@@ -15,7 +15,8 @@ from keras_hwcompress.tflite.arithmetic import saturating_rounding_doubling_high
 
 DIFF_INTEGER_BITS = 5
 SUM_INTEGER_BITS = 12
-# The sum of exponentials is a Q12 int32 and each term is at most 1.0 = 2**19: one more row would overflow it.
+# The sum of exponentials is a Q12 int32 and each term is at most 1.0 = 2**19: one class more could overflow it.
+# TFLite itself aborts as soon as a sum reaches 512; here the outputs, all below 1/512, are then 0.
 MAX_SOFTMAX_DEPTH = 2**SUM_INTEGER_BITS - 1
 
 _ONE = INT32_MAX
