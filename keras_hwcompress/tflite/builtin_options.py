@@ -49,6 +49,15 @@ def write_options(operator: Any, options_type: str, options: Mapping[str, Any]) 
         raise UnsupportedModelError(f"the installed TFLite schema has no options table {options_type!r}")
 
 
+def completed(options_type: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with the schema's default for every field that is missing, as `read_options` gives them.
+
+    Raises:
+        UnsupportedModelError: as `write_options`.
+    """
+    return dict(_fields(_filled(options_type, options)))
+
+
 def _read_union(operator: Any, union: str, budget: Budget) -> tuple[str, Mapping[str, Any]] | None:
     number = getattr(operator, f"{union}Type")()
     if number == 0:

@@ -39,19 +39,20 @@ def same_bits(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return a is b or (a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes())
 
 
+def same_quantization(a: Quantization | None, b: Quantization | None) -> bool:
+    """Whether scales, zero points and axis agree in every bit, or both are absent."""
+    if a is None or b is None:
+        return a is b
+    return a.axis == b.axis and same_bits(a.scale, b.scale) and same_bits(a.zero_point, b.zero_point)
+
+
 def _tensor_difference(a: Tensor, b: Tensor) -> str | None:
     for name in ("name", "shape", "dtype", "shape_signature"):
         if getattr(a, name) != getattr(b, name):
             return f"{name}: {getattr(a, name)!r} != {getattr(b, name)!r}"
-    if not _same_quantization(a.quantization, b.quantization):
+    if not same_quantization(a.quantization, b.quantization):
         return f"({a.name}) quantization: {a.quantization} != {b.quantization}"
     return None if same_bits(a.data, b.data) else f"({a.name}) data"
-
-
-def _same_quantization(a: Quantization | None, b: Quantization | None) -> bool:
-    if a is None or b is None:
-        return a is b
-    return a.axis == b.axis and same_bits(a.scale, b.scale) and same_bits(a.zero_point, b.zero_point)
 
 
 def _op_difference(a: Op, b: Op) -> str | None:
