@@ -71,7 +71,7 @@ def _command(commands: Any, name: str, function: Callable[[argparse.Namespace], 
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from keras_hwcompress.tflite.compress import inspect
+    from keras_hwcompress.tflite.inspect import inspect
     from keras_hwcompress.tflite.reader import read_model
 
     rows = inspect(read_model(arguments.model.read_bytes()))
@@ -79,22 +79,30 @@ def _inspect(arguments: argparse.Namespace) -> int:
         print(json.dumps({"model": str(arguments.model), "layers": [asdict(row) for row in rows]}, default=_plain))
         return 0
     table = Table("#", "operator", "output", title=str(arguments.model))
-    for heading in ("MACs", "values/row", "values", "zeros", "bytes", "best", "best bytes"):
+    for heading in ("MACs", "values/row", "values", "zeros", "int8 bytes", "stored", "bytes", "best", "best bytes"):
         table.add_column(heading, justify="right")
     for row in rows:
         shape = "x".join(map(str, row.output_shape))
-        cells = ["", "", "", "", "", "", ""]
+        cells = [""] * 9
         if row.int8_bytes:
             cells = [
-                f"{row.macs:,}", str(row.distinct_per_row), str(row.distinct), f"{row.zero_share:.1%}",
-                f"{row.int8_bytes:,}", row.best_format, f"{row.best_bytes:,}",
+                f"{row.macs:,}", str(row.row_values), str(row.tensor_values), f"{row.zero_share:.1%}",
+                f"{row.int8_bytes:,}", row.stored, f"{row.stored_bytes:,}", row.best, f"{row.best_bytes:,}",
             ]  # fmt: skip
         table.add_row(str(row.index), row.kind, shape, *cells)
-    macs, now, best = (sum(getattr(row, key) for row in rows) for key in ("macs", "int8_bytes", "best_bytes"))
     table.add_section()
-    table.add_row("", "total", "", f"{macs:,}", "", "", "", f"{now:,}", f"{best / max(now, 1):.3f}", f"{best:,}")
+    table.add_row("", "total", "", *_totals(rows))
     _console().print(table)
     return 0
+
+
+def _totals(rows: Sequence[Any]) -> list[str]:
+    """Sums of the columns; weights that several operators share are counted once."""
+    once = [row for row in rows if row.shared]
+    int8, stored, best = (sum(getattr(row, key) / row.shared for row in once) for key in ("int8_bytes", "stored_bytes", "best_bytes"))
+    macs = sum(row.macs for row in rows)
+    ratios = [f"{size / int8:.3f}" if int8 else "" for size in (stored, best)]
+    return [f"{macs:,}", "", "", "", f"{int8:,.0f}", ratios[0], f"{stored:,.0f}", ratios[1], f"{best:,.0f}"]
 
 
 def _compress(arguments: argparse.Namespace) -> int:
@@ -182,13 +190,12 @@ def _print_layers(result: Any) -> None:
 
 
 def _inputs(graph: Any, arguments: argparse.Namespace) -> list[np.ndarray]:
-    from keras_hwcompress.tflite.reference import random_inputs
+    from keras_hwcompress.tflite.samples import random_batch
 
     if arguments.inputs is None:
         if arguments.count < 1:
             raise ValueError(f"--count must be at least 1. Received: {arguments.count}")
-        rng = np.random.default_rng(arguments.seed)
-        return [np.stack(column) for column in zip(*(random_inputs(graph, rng) for _ in range(arguments.count)), strict=True)]
+        return random_batch(graph, arguments.count, arguments.seed)
     with np.load(arguments.inputs) as file:
         missing = [f"input_{i}" for i in range(len(graph.inputs)) if f"input_{i}" not in file]
         if missing:

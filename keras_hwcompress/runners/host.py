@@ -34,10 +34,10 @@ class HostLibrary:
             HwcmpError: the model cannot be compiled. ToolError: no C compiler.
         """
         graph = model if isinstance(model, Graph) else read_model(model)
-        self._folder = tempfile.TemporaryDirectory(prefix="hwcmp-")
-        root = Path(self._folder.name) / "library"
-        self.model = write_library_sources(root, graph)
-        self._run = ctypes.CDLL(str(_build(root))).hwcmp_host_run
+        with tempfile.TemporaryDirectory(prefix="hwcmp-") as folder:  # a loaded library outlives its file
+            root = Path(folder) / "library"
+            self.model = write_library_sources(root, graph)
+            self._run = ctypes.CDLL(str(_build(root))).hwcmp_host_run
         self._run.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
