@@ -82,7 +82,9 @@ def _fields(table: Any) -> Mapping[str, Any]:
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return tuple(value.tolist())
-    if isinstance(value, (bool, int, float, bytes)):
+    if isinstance(value, float):
+        return value + 0.0  # -0.0 equals the default 0.0, which a flatbuffer leaves out
+    if isinstance(value, (bool, int, bytes)):
         return value
     raise UnsupportedModelError(f"the option {name} is of a kind that cannot be carried: {type(value).__name__}")
 
