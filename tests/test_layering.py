@@ -18,8 +18,8 @@ ALLOWED = {
     "runners": {"formats", "tflite", "targets", "codegen"},
     "select": {"formats", "tflite", "targets"},
     "training": {"formats"},
-    "report": {"formats", "tflite", "targets", "codegen", "runners", "select"},
-    "converter": {"formats", "tflite", "targets", "select", "training", "report"},
+    "report": {"formats", "tflite", "targets", "codegen", "runners"},
+    "converter": {"formats", "tflite", "targets", "codegen", "select", "training", "report"},
     "search": {"formats", "tflite", "targets", "codegen", "runners", "select", "training", "report", "converter"},
 }
 LEAVES = {"errors", "runtime_files", "__version__"}

@@ -1,0 +1,294 @@
+"""`Converter`: a Keras model becomes an int8 .tflite whose compressed layers are custom operators.
+
+strip -> stock TFLiteConverter (batch fixed to 1) -> promise check -> regrid -> choice of formats -> pack -> report.
+Lowering, folding of BatchNormalization and calibration are the stock converter's; everything after it is lossless
+but for `regrid`, whose effect the report states.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_hwcompress import training
+from keras_hwcompress.codegen.model import CompiledModel, compile_model, weighted
+from keras_hwcompress.errors import HwcmpError, ToolError
+from keras_hwcompress.report.conversion import ConversionReport, LayerRow
+from keras_hwcompress.select import Candidate, candidates, choose
+from keras_hwcompress.targets import BOARDS
+from keras_hwcompress.tflite import reference
+from keras_hwcompress.tflite.check import check_compilable
+from keras_hwcompress.tflite.graph import Graph
+from keras_hwcompress.tflite.match import group_rows, match_kernels
+from keras_hwcompress.tflite.pack import pack
+from keras_hwcompress.tflite.reader import read_model
+from keras_hwcompress.tflite.regrid import regrid
+from keras_hwcompress.tflite.weights import WeightGroup
+from keras_hwcompress.tflite.writer import write_model
+
+_REGRID_SAMPLES = 16
+_CORES = {board.core: board for board in reversed(BOARDS.values())}
+
+
+class Converter:
+    """Converts a Keras model, wrapped or not; reads like `tf.lite.TFLiteConverter`.
+
+    Attributes:
+        representative_dataset: calibration data: an array of samples, or a function that yields lists of input arrays
+            with a leading batch axis, as in TensorFlow. Required.
+        target: a core ("cortex-m4") or a board of `targets.BOARDS`.
+        flash: most bytes for weights, bias and requantization (model_bytes), or None.
+        ram: most bytes for activations and scratch on the target, or None.
+        objective: "flash" (smallest) or "latency" (fewest instructions within `flash`).
+        on_lost: "error" or "warn", when the int8 weights do not hold what a wrapper promised.
+        as_conv: paths of wrapped Dense layers to lower as 1x1 convolutions (see `training.strip`).
+        report: after `convert`, the per-layer `ConversionReport`; print it.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self.representative_dataset: Callable[[], Iterable[Any]] | np.ndarray | None = None
+        self.target = "cortex-m4"
+        self.flash: int | None = None
+        self.ram: int | None = None
+        self.objective = "flash"
+        self.on_lost = "error"
+        self.as_conv: tuple[str, ...] = ()
+        self.report: ConversionReport | None = None
+
+    @classmethod
+    def from_keras_model(cls, model: keras.Model) -> Converter:
+        """A converter of a built Keras 3 model."""
+        return cls(model)
+
+    def convert(self) -> bytes:
+        """The .tflite file; `report` is set.
+
+        Raises:
+            HwcmpError: the model, the data or the bounds do not fit; one sentence says what to do.
+            ToolError: TensorFlow is not installed.
+        """
+        self._check_settings()
+        kernels = _promised_kernels(self._model)
+        plain = training.strip(self._model, as_conv=tuple(self.as_conv), dtype="float32")
+        samples = _samples(self.representative_dataset, plain)
+        untouched = read_model(_stock_convert(plain, samples))
+        check_compilable(untouched)
+        matches = match_kernels(untouched, [kernel.rows for kernel in kernels])
+        losses = [_lost(untouched, kernel, group) for kernel, group in zip(kernels, matches, strict=True)]
+        self._tell(losses)
+        graph = regrid(untouched, _ops(group for group, kernel in zip(matches, kernels, strict=True) if group and kernel.on_grid))
+        picked, runners_up = self._choose(graph)
+        packed = pack(graph, {number: row.name for group, row in picked.items() for number in group.ops})
+        compiled = compile_model(packed, "model", sorted({"ref", self._board().arm}))
+        self._check_ram(compiled)
+        data = write_model(packed)
+        owners = {group.tensors[0]: (kernel, lost) for kernel, group, lost in zip(kernels, matches, losses, strict=True) if group}
+        change = 0 if graph is untouched else _output_change(untouched, graph, samples)
+        self.report = self._make_report(compiled, picked, runners_up, owners, change, len(data))
+        return data
+
+    def _check_settings(self) -> None:
+        if self.on_lost not in ("error", "warn"):
+            raise HwcmpError(f"on_lost must be 'error' or 'warn'. Received: {self.on_lost!r}")
+        for name in ("flash", "ram"):
+            bound = getattr(self, name)
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or bound <= 0):
+                raise HwcmpError(f"{name} must be a positive number of bytes or None. Received: {bound!r}")
+        self._board()
+
+    def _board(self):
+        board = BOARDS.get(self.target) or _CORES.get(self.target)
+        if board is None:
+            raise HwcmpError(f"target must be one of {', '.join([*_CORES, *BOARDS])}. Received: {self.target!r}")
+        return board
+
+    def _tell(self, losses: list[str]) -> None:
+        lost = [text for text in losses if text]
+        if lost and self.on_lost == "error":
+            raise HwcmpError("; ".join(lost))
+        for text in lost:
+            warnings.warn(text, stacklevel=3)
+
+    def _choose(self, graph: Graph) -> tuple[dict[WeightGroup, Candidate], dict[WeightGroup, Candidate]]:
+        """The chosen format of each layer, and the best that was not chosen."""
+        options = candidates(graph)
+        consts = compile_model(graph, "model", ["ref"]).const_bytes
+        try:
+            picked = choose(options, self.objective, None if self.flash is None else self.flash - consts)
+        except HwcmpError as error:
+            if self.flash is None:
+                raise
+            smallest = sum(rows[0].bytes for rows in options.values()) + consts
+            raise HwcmpError(f"flash={self.flash:,} bytes is too little: the smallest possible is {smallest:,} bytes") from error
+        rest = {group: [row for row in rows if row != picked[group]] for group, rows in options.items()}
+        return picked, {group: rows[0] for group, rows in rest.items() if rows}
+
+    def _check_ram(self, compiled: CompiledModel) -> None:
+        need = compiled.plan.arena_bytes
+        if self.ram is not None and need > self.ram:
+            raise HwcmpError(f"ram={self.ram:,} bytes is too little: activations and scratch need {need:,} bytes on {self.target}")
+
+    def _make_report(self, compiled, picked, runners_up, owners, change: int, tflite_bytes: int) -> ConversionReport:
+        layers = {layer.weights.tensor: layer for layer in reversed(weighted(compiled.layers))}
+        names = {group.tensors[0]: (group, picked[group]) for group in picked}
+        rows = [
+            _row(layers[tensor], blob, owners.get(tensor), runners_up.get(names[tensor][0]) if tensor in names else None)
+            for tensor, blob in compiled.blobs.items()
+        ]
+        return ConversionReport(
+            layers=tuple(rows),
+            target=self.target,
+            objective=self.objective,
+            weight_bytes=compiled.weight_bytes,
+            int8_weight_bytes=compiled.int8_weight_bytes,
+            fp32_weight_bytes=4 * compiled.int8_weight_bytes,
+            const_bytes=compiled.const_bytes,
+            arena_bytes=compiled.plan.arena_bytes,
+            regrid_change=change,
+            tflite_bytes=tflite_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """A constrained kernel of the Keras model. rows: float, (rows, row_length). on_grid: its rule is a level grid."""
+
+    promise: training.Promise
+    rows: np.ndarray
+    on_grid: bool
+
+
+def _promised_kernels(model: keras.Model) -> list[_Kernel]:
+    promises = iter(training.promises(model))
+    found = []
+    for _, layer in training.compressed_layers(model):
+        forward = layer.forward_kernels()
+        for state in layer.states:
+            rows = state.spec.rows(keras.ops.convert_to_numpy(forward[state.spec.name]))
+            found.append(_Kernel(next(promises), rows, isinstance(layer.rule, training.Nary)))
+    return found
+
+
+def _samples(source: Any, model: keras.Model) -> list[list[np.ndarray]]:
+    """Calibration samples: per sample one float32 array (1, *shape) for each model input."""
+    if source is None:
+        raise HwcmpError("representative_dataset is missing: set it to an array of typical inputs or a function that yields them")
+    if callable(source):
+        batches = source()
+    else:
+        batches = ([np.asarray(source)] if len(model.inputs) == 1 else [np.asarray(part) for part in source],)
+    samples = [row for batch in batches for row in _rows(batch, model)]
+    if not samples:
+        raise HwcmpError("representative_dataset is empty: expected at least one sample, a hundred or more are usual")
+    return samples
+
+
+def _rows(batch: Any, model: keras.Model) -> Iterator[list[np.ndarray]]:
+    parts = list(batch) if isinstance(batch, list | tuple) else [batch]
+    if len(parts) != len(model.inputs):
+        raise HwcmpError(f"representative_dataset must yield {len(model.inputs)} arrays, one for each input. Received: {len(parts)}")
+    arrays = [np.asarray(part, np.float32) for part in parts]
+    for array, tensor in zip(arrays, model.inputs, strict=True):
+        expected = tuple(tensor.shape[1:])
+        fits = len(array.shape) == len(expected) + 1 and all(b in (None, a) for a, b in zip(array.shape[1:], expected, strict=True))
+        if not fits or len(array) != len(arrays[0]):
+            raise HwcmpError(f"representative_dataset: input {tensor.name!r} expects shape (batch, {', '.join(map(str, expected))}). Received: {array.shape}")
+        if not np.isfinite(array).all():
+            raise HwcmpError(f"representative_dataset: input {tensor.name!r} holds values that are not finite")
+    return ([array[i : i + 1] for array in arrays] for i in range(len(arrays[0])))
+
+
+def _stock_convert(model: keras.Model, samples: list[list[np.ndarray]]) -> bytes:
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ToolError("conversion needs TensorFlow: pip install keras_hwcompress[tf-cpu]") from error
+    converter = tf.lite.TFLiteConverter.from_keras_model(_with_batch_of_one(model))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: iter(samples)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it prints what it saves on the way
+        warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
+        return converter.convert()
+
+
+def _with_batch_of_one(model: keras.Model) -> keras.Model:
+    """The same model for a batch of one: otherwise the converter computes shapes at run time."""
+    inputs = []
+    for tensor in model.inputs:
+        if None in tensor.shape[1:]:
+            raise HwcmpError(f"input {tensor.name!r} must have a fixed shape. Received: {tuple(tensor.shape)}")
+        inputs.append(keras.Input(tensor.shape[1:], batch_size=1, dtype=tensor.dtype, name=tensor.name.split(":")[0]))
+    return keras.Model(inputs, model(inputs if len(inputs) > 1 else inputs[0]))
+
+
+def _lost(graph: Graph, kernel: _Kernel, group: WeightGroup | None) -> str:
+    """Why the int8 weights do not hold what the wrapper promised; "" if they do."""
+    promise = kernel.promise
+    where = f"layer {promise.path!r} ({promise.kernel})"
+    if group is None:
+        return (
+            f"{where}: no operator of the converted model has {promise.rows} x {promise.row_length} int8 weights, the converter "
+            f"rewrote the layer; leave it unwrapped (rule None)"
+        )
+    values = group_rows(graph, group)
+    levels = max(len(np.unique(row)) for row in values)
+    zeros = int(np.count_nonzero(values == 0))
+    if levels <= promise.levels and zeros >= promise.zeros:
+        return ""
+    return (
+        f"{where}: promised at most {promise.levels} values per row and {promise.zeros} zeros, the int8 weights have {levels} and {zeros}; "
+        f"the converter folded something before the layer into the columns of its weights; put {promise.path!r} into Converter.as_conv, "
+        f"put an activation between the two layers, or leave the layer unwrapped (rule None)"
+    )
+
+
+def _ops(groups: Iterable[WeightGroup]) -> list[int]:
+    return [number for group in groups for number in group.ops]
+
+
+def _output_change(before: Graph, after: Graph, samples: list[list[np.ndarray]]) -> int:
+    """Largest difference of any output in int8 steps, over a few calibration samples."""
+    change = 0
+    for sample in samples[:_REGRID_SAMPLES]:
+        inputs = [_quantize(array, before, index) for array, index in zip(sample, before.inputs, strict=True)]
+        for a, b in zip(reference.run(before, inputs), reference.run(after, inputs), strict=True):
+            change = max(change, int(np.abs(a.astype(np.int32) - b).max()))
+    return change
+
+
+def _quantize(array: np.ndarray, graph: Graph, index: int) -> np.ndarray:
+    quantization = graph.tensors[index].quantization
+    steps = np.round(array / quantization.scale[0]) + quantization.zero_point[0]
+    return np.clip(steps, -128, 127).astype(np.int8).reshape(graph.tensors[index].shape)
+
+
+def _row(layer: Any, blob: Any, owner: Any, runner_up: Candidate | None) -> LayerRow:
+    values, channels = layer.weights.values, layer.channels
+    kernel, lost = owner if owner else (None, "")
+    promise = kernel.promise if kernel else None
+    return LayerRow(
+        layer=promise.path if promise else "",
+        op=layer.op,
+        rows=values.shape[0],
+        row_length=values.shape[1],
+        promised_levels=promise.levels if promise else None,
+        promised_zeros=promise.zeros if promise else None,
+        levels=max(len(np.unique(row)) for row in values),
+        zeros=int(np.count_nonzero(values == 0)),
+        lost=lost,
+        int8_bytes=values.size,
+        format=blob.format.name,
+        weight_bytes=len(blob.data),
+        runner_up="" if runner_up is None else f"{'dense8' if runner_up.name == 'builtin' else runner_up.name} {runner_up.bytes:,}",
+        const_bytes=channels.bias.nbytes + channels.multiplier.nbytes + channels.shift.nbytes,
+    )
