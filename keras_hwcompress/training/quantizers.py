@@ -19,8 +19,10 @@ Tensor = Any
 
 TWN_THRESHOLD = 0.7
 _TINY = 1e-30
-# Steps tried by `fit_scale`, as shares of the step that puts the largest weight on the outermost level.
-_STEP_SHARES = (1.0, 0.94, 0.85, 0.72, 0.61, 0.52, 0.44, 0.37)
+# Steps tried by `fit_scale`: shares of the one that puts the largest weight on the outermost level (right for short
+# tails), and multiples of the typical one (right for long tails).
+_WIDEST_SHARES = (1.0, 0.94, 0.85, 0.72, 0.61, 0.52)
+_TYPICAL_SHARES = (1.2, 1.45, 1.75)
 
 
 def level_grid(levels: int) -> np.ndarray:
@@ -97,13 +99,13 @@ def fit_scale(weights: Tensor, mask: Tensor, grid: Tensor, axes: tuple[int, ...]
     levels = grid.shape[0]
     widest = ops.max(ops.abs(weights) * mask, axis=axes, keepdims=True) / ((levels - 1) / 2)
     typical = 2.0 * math.pow(2.0 / levels, 0.75) * mean_magnitude(weights, mask, axes)
-    shares = _STEP_SHARES if levels > 2 else ()
+    steps = [share * widest for share in _WIDEST_SHARES] + [share * typical for share in _TYPICAL_SHARES]
     best, best_gain = _refine(weights, typical, mask, grid, axes)
-    for share in shares:
-        scale, gain = _refine(weights, share * widest, mask, grid, axes)
+    for step in steps if levels > 2 else []:
+        scale, gain = _refine(weights, step, mask, grid, axes)
         best = ops.where(gain > best_gain, scale, best)
         best_gain = ops.maximum(gain, best_gain)
-    return best
+    return _refine(weights, best, mask, grid, axes)[0]
 
 
 def _refine(
