@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_hwcompress import formats
 from keras_hwcompress.errors import BlobError, HwcmpError, UnsupportedModelError
+from keras_hwcompress.formats.table import table
 from keras_hwcompress.tflite.expand_info import METADATA_NAME, ExpandInfo, write_info
 from keras_hwcompress.tflite.graph import Graph, Op, Tensor
 from keras_hwcompress.tflite.options import BUILTIN_KINDS, PACKED_KINDS, pack_options
@@ -128,7 +129,7 @@ class _Packing:
 
 
 def _check_choice(graph: Graph, groups: tuple[WeightGroup, ...], choice: Mapping[int, str]) -> None:
-    known = {*(row.name for row in formats.table().formats), BUILTIN}
+    known = {*(row.name for row in table().formats), BUILTIN}
     packable = {number for group in groups for number in group.ops}
     for number, name in choice.items():
         if not 0 <= number < len(graph.ops) or name not in known:
