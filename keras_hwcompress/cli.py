@@ -1,4 +1,4 @@
-"""The `hwcmp` command: inspect, compress, project, run.
+"""The `hwcmp` command: inspect, compress, project, run, demo.
 
 Every error that a user can cause is one line on standard error and exit code 1 (2 for a wrong command line).
 """
@@ -55,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     for command in (project, run):
         command.add_argument("--board", default="mps2-an386", help="board of the table in the README (default: mps2-an386)")
         command.add_argument("--seed", type=int, default=0, help="seed of the random inputs (default: 0)")
+    demo = commands.add_parser("demo", help="train, compress, export, build and run a small network, and show the figures")
+    demo.set_defaults(command=_demo)
+    demo.add_argument("-o", "--output", type=Path, default=Path("build/demo"), help="folder for results (default: build/demo)")
+    demo.add_argument("--board", default="mps2-an386", help="board to emulate (default: mps2-an386)")
+    demo.add_argument("--seed", type=int, default=0, help="seed of the training (default: 0)")
     run.add_argument("--on", choices=("host", "qemu"), default="host", help="compiled for this machine, or emulated (default: host)")
     run.add_argument("--count", type=int, default=10, help="random inputs (default: 10)")
     run.add_argument("--oracle", choices=("tflm", "litert", "reference"), default="reference", help="what to compare with (default: reference)")
@@ -71,7 +76,7 @@ def _command(commands: Any, name: str, function: Callable[[argparse.Namespace], 
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from keras_hwcompress.tflite.inspect import inspect
+    from keras_hwcompress.tflite.compress import inspect
     from keras_hwcompress.tflite.reader import read_model
 
     rows = inspect(read_model(arguments.model.read_bytes()))
@@ -127,6 +132,12 @@ def _project(arguments: argparse.Namespace) -> int:
     sizes = {"weight_bytes": model.weight_bytes, "const_bytes": model.const_bytes, "arena_bytes": model.plan.arena_bytes}
     _report(arguments, sizes, f"wrote {arguments.output}: cmake --preset {arguments.board} && cmake --build --preset {arguments.board}")
     return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from keras_hwcompress.demo import run_demo
+
+    return run_demo(arguments.output, arguments.board, arguments.seed)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ ALLOWED = {
     "search": {"formats", "tflite", "targets", "codegen", "runners", "select", "training", "report", "converter"},
 }
 LEAVES = {"errors", "runtime_files", "__version__"}
-KERAS_PARTS = {"training", "search", "converter", "demo"}
+KERAS_PARTS = {"training", "search", "converter", "demo", "digits"}
 
 
 def _imports(path: Path) -> list[str]:

@@ -107,14 +107,44 @@ def compile_model(graph: Graph, name: str, arms: Sequence[str]) -> CompiledModel
         raise UnsupportedModelError("the model computes nothing: expected at least one operator other than a reshape")
     _check_inputs_outputs(graph)
     blobs = _encode(layers)
-    tile_rows = {number: _tile_rows(layer) for number, layer in enumerate(layers) if isinstance(layer, Conv | FullyConnected)}
+    tile_rows, plan = _plan_with_tiles(graph, layers, blobs, arms)
+    return CompiledModel(name, graph, layers, blobs, tile_rows, plan)
 
-    def scratch_of(number: int) -> int:
-        layer = layers[number]
-        kind = blobs[layer.weights.tensor].format.kind if number in tile_rows else "PLAIN"
-        return max(scratch_bytes(layer, kind, arm, tile_rows.get(number, 1)) for arm in arms)
 
-    return CompiledModel(name, graph, layers, blobs, tile_rows, plan_memory(graph, layers, scratch_of))
+def _plan_with_tiles(
+    graph: Graph, layers: Sequence[Layer], blobs: dict[int, Blob], arms: Sequence[str]
+) -> tuple[dict[int, int], Plan]:
+    """Chooses how many rows TILE formats unpack at a time, together with the memory plan.
+
+    Every tile gathers the activations again, so large tiles save instructions. Tiles start at _TILE_BYTES and then
+    grow, layer by layer, as far as the arena does not.
+    """
+    kinds = {n: blobs[layer.weights.tensor].format.kind for n, layer in enumerate(layers) if isinstance(layer, Conv | FullyConnected)}
+    tile_rows = {number: _tile_rows(layers[number]) for number in kinds}
+
+    def plan() -> Plan:
+        def scratch_of(number: int) -> int:
+            rows, kind = tile_rows.get(number, 1), kinds.get(number, "PLAIN")
+            return max(scratch_bytes(layers[number], kind, arm, rows) for arm in arms)
+
+        return plan_memory(graph, layers, scratch_of)
+
+    best = plan()
+    for number in (number for number, kind in kinds.items() if kind == "TILE"):
+        for rows in _larger_tiles(len(layers[number].weights.values), tile_rows[number]):
+            before, tile_rows[number] = tile_rows[number], rows
+            candidate = plan()
+            if candidate.arena_bytes <= best.arena_bytes:
+                best = candidate
+                break
+            tile_rows[number] = before
+    return tile_rows, best
+
+
+def _larger_tiles(rows: int, start: int) -> list[int]:
+    """Tile sizes above `start`, largest first: those that split the rows into equal parts."""
+    parts = range(1, -(-rows // start))
+    return list(dict.fromkeys(-(-rows // count) for count in parts if -(-rows // count) > start))
 
 
 def _check_inputs_outputs(graph: Graph) -> None:
