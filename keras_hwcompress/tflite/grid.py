@@ -57,18 +57,32 @@ def fit_grid(values: np.ndarray, tolerance: float = DEFAULT_TOLERANCE) -> GridFi
         None if no grid of at most MAX_LEVELS levels fits every row.
     """
     distinct = [np.unique(row).astype(np.int64) for row in values]
-    most = max((np.count_nonzero(row) for row in distinct), default=0)
+    # Most layers have far too many values: no need to try anything. Two neighbours can round from one level.
+    most = max((row.size for row in distinct), default=0) / (np.floor(2 * tolerance) + 1)
     for levels in level_sets():
-        if most > len(levels):
-            continue
-        fits = [_fit_row(row, levels, tolerance) for row in distinct]
-        if all(fit is not None for fit in fits):
+        fits = _fit_rows(distinct, levels, tolerance) if most <= len(levels) + 1 else None
+        if fits is not None:
             return _assembled(values, fits)
     return None
 
 
+def _fit_rows(
+    distinct: list[np.ndarray], levels: np.ndarray, tolerance: float
+) -> list[tuple[dict[int, int], float]] | None:
+    fits = []
+    for row in distinct:
+        fit = _fit_row(row, levels, tolerance)
+        if fit is None:
+            return None
+        fits.append(fit)
+    return fits
+
+
 def _fit_row(distinct: np.ndarray, levels: np.ndarray, tolerance: float) -> tuple[dict[int, int], float] | None:
-    """Level of each distinct weight of a row, and the step; tries the row's largest level from the smallest up."""
+    """Level of each distinct weight of a row, and the step.
+
+    The row's largest level is tried from the smallest up: the simplest explanation wins, then it is widened.
+    """
     peak = distinct[np.argmax(np.abs(distinct))] if distinct.size else 0
     if peak == 0:
         return {0: 0}, 0.0
@@ -76,8 +90,19 @@ def _fit_row(distinct: np.ndarray, levels: np.ndarray, tolerance: float) -> tupl
         candidate = _nearest(distinct * (top / abs(peak)), levels)
         step = _common_step(distinct, candidate, abs(int(peak)), tolerance)
         if step is not None:
-            return dict(zip(distinct.tolist(), candidate.tolist())), step
+            factor = _widening(candidate, levels)
+            return dict(zip(distinct.tolist(), (candidate * factor).tolist())), step / factor
     return None
+
+
+def _widening(candidate: np.ndarray, levels: np.ndarray) -> int:
+    """The largest number by which the levels of a row can be multiplied within the grid.
+
+    A row of -1 0 1 on a grid that ends at 7 becomes -7 0 7: the same weights with a smaller scale, and the bias, which
+    is stored in units of that scale, keeps its precision.
+    """
+    most = int(np.abs(levels).max()) // int(np.abs(candidate).max())
+    return next(factor for factor in range(most, 0, -1) if np.isin(candidate * factor, levels).all())
 
 
 def _nearest(positions: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -87,7 +112,7 @@ def _nearest(positions: np.ndarray, levels: np.ndarray) -> np.ndarray:
 def _common_step(distinct: np.ndarray, levels: np.ndarray, peak: int, tolerance: float) -> float | None:
     """A step within `tolerance` of every weight: 127 / k where that is one, else the middle of the possible ones."""
     zero = levels == 0
-    if np.any(distinct[zero] != 0) or np.unique(levels).size != levels.size:
+    if np.any(np.abs(distinct[zero]) > tolerance):
         return None
     ratio, room = distinct[~zero] / levels[~zero], tolerance / np.abs(levels[~zero])
     low, high = float((ratio - room).max()), float((ratio + room).min())
