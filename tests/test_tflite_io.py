@@ -28,7 +28,8 @@ def rich_graph() -> Graph:
     a, b = builder.input((1, 4, 4, 2)), builder.input((1, 4, 4, 2), 0.02, 7)
     table = builder.constant(np.arange(-4, 4).reshape(1, 1, 4, 2), 0.1, 1, dtype=np.int8)
     twin = builder._add(replace(builder.tensors[table], name="the same buffer"))
-    flat = builder._add(Tensor("one axis", (8,), np.dtype(np.uint8), None, builder.tensors[table].data.reshape(-1).view(np.uint8)))
+    view = builder.tensors[table].data.reshape(-1).view(np.uint8)
+    flat = builder._add(Tensor("one axis", (8,), np.dtype(np.uint8), None, view))
     outputs = builder.add(builder.add(a, table), twin), builder.add(b, table)
     signature = Signature("serving", (("left", a), ("right", b)), (("sum", outputs[0]),))
     graph = builder.build(outputs, name="körper", description="ünicode", signatures=(signature, signature))
@@ -137,13 +138,14 @@ def test_operators_that_the_package_does_not_know_survive_with_their_options():
     x = builder.input((1, 4, 4, 2))
     size = builder.constant([8, 8], dtype=np.int32)
     resize = {"alignCorners": True, "halfPixelCenters": False}
-    x = builder.op("RESIZE_BILINEAR", (x, size), (1, 8, 8, 2), options_type="ResizeBilinearOptions", options=resize, version=3)
+    x = builder.op("RESIZE_BILINEAR", (x, size), (1, 8, 8, 2), 0.05, 0, "ResizeBilinearOptions", resize, version=3)
     x = builder.op("GELU", (x,), (1, 8, 8, 2), options_type="GeluOptions", options={"approximate": True})
     x = builder.op("SQUEEZE", (x,), (8, 8, 2), options_type="SqueezeOptions", options={"squeezeDims": (0,)})
-    dims = {"dimension": 1}
-    x = builder.op("STABLEHLO_CONCATENATE", (x, x), (8, 16, 2), options_type="StablehloConcatenateOptions", options=dims)
-    builder.ops.append(Op("MyOp", (x,), (builder.activation((3,), 1.0, 0),), {"custom": b"\x01\x00\xff"}, is_custom=True))
-    graph = builder.build([builder.ops[-1].outputs[0]])
+    stablehlo = "StablehloConcatenateOptions", {"dimension": 1}
+    x = builder.op("STABLEHLO_CONCATENATE", (x, x), (8, 16, 2), 0.05, 0, *stablehlo)
+    y = builder.activation((3,), 1.0, 0)
+    builder.ops.append(Op("MyOp", (x,), (y,), {"custom": b"\x01\x00\xff"}, is_custom=True))
+    graph = builder.build([y])
     data = write_model(graph)
     assert difference(read_model(data), graph) is None
     codes = [(c.deprecatedBuiltinCode, c.builtinCode, c.customCode) for c in load(data).operatorCodes]
@@ -323,7 +325,8 @@ def test_a_vector_as_long_as_a_number_can_say_is_refused_at_once():
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     data = bytearray(builder.Output())
-    position = schema.Model.GetRootAs(bytes(data), 0)._tab.Vector(schema.Model.GetRootAs(bytes(data), 0)._tab.Offset(8)) - 4
+    root = schema.Model.GetRootAs(bytes(data), 0)._tab
+    position = root.Vector(root.Offset(8)) - 4
     data[position : position + 4] = b"\xff\xff\xff\xff"
     with pytest.raises(ModelFormatError, match="longer than the file"):
         read_model(bytes(data))

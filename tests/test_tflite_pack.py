@@ -16,6 +16,7 @@ from oracles import builtin_ref, random_inputs
 
 from keras_hwcompress import formats
 from keras_hwcompress.errors import BlobError, HwcmpError, ModelFormatError, UnsupportedModelError
+from keras_hwcompress.formats.table import parse_table, table, table_path
 from keras_hwcompress.tflite import options as options_module
 from keras_hwcompress.tflite import reference
 from keras_hwcompress.tflite.compare import difference
@@ -120,7 +121,8 @@ def test_an_expanded_file_runs_in_the_stock_interpreter():
     assert np.array_equal(builtin_ref(expanded, inputs), builtin_ref(plain, inputs))
 
 
-GEOMETRY = list(itertools.product(["same", "valid"], [(1, 1), (2, 3)], [(1, 1), (3, 2)], ["none", "relu", "relu6", "relu_n1_to_1"]))
+ACTIVATIONS = ["none", "relu", "relu6", "relu_n1_to_1"]
+GEOMETRY = list(itertools.product(["same", "valid"], [(1, 1), (2, 3)], [(1, 1), (3, 2)], ACTIVATIONS))
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -396,6 +398,23 @@ def test_custom_options_are_read_back_and_checked():
         pack_options(replace(options, op=0))
     with pytest.raises(ModelFormatError, match="does not fit"):
         pack_options(replace(options, op_version=65536))
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("HWCMP_OPTION_FIELD(1, u8, op)", "HWCMP_OPTION_FIELD(1, u64, op)"),
+        ("HWCMP_OPTION_FIELD(1, u8, op)", "HWCMP_OPTION_FIELD(1, u16, op)"),
+        ("HWCMP_OPTION_FIELD(1, u8, op)", "HWCMP_OPTION_FIELD(1, u8)"),
+        ("HWCMP_OPTION_FIELD(1, u8, op)", ""),
+        ("HWCMP_CONSTANT(OPTION_BYTES, 30)", "HWCMP_CONSTANT(OPTION_BYTES, 32)"),
+    ],
+)
+def test_option_rows_that_do_not_fill_the_struct_are_refused(old, new):
+    text = table_path().read_text(encoding="ascii")
+    assert parse_table(text).options == table().options and old in text
+    with pytest.raises(ValueError, match="hwcmp_format.def"):
+        parse_table(text.replace(old, new))
 
 
 def test_compressing_bytes_is_repeatable_and_can_be_undone():

@@ -67,7 +67,8 @@ def damaged(data: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
         return bytes(changed[: rng.integers(len(data))]), kind
     if kind == "word":
         start = int(rng.integers(len(data) // 4)) * 4
-        changed[start : start + 4] = int(rng.choice([*EXTREMES, len(data), rng.integers(len(data))])).to_bytes(4, "little")
+        number = rng.choice([*EXTREMES, len(data), rng.integers(len(data))])
+        changed[start : start + 4] = int(number).to_bytes(4, "little")
         return bytes(changed), kind
     for position in rng.integers(len(data), size=rng.integers(1, 5)):
         changed[position] = changed[position] ^ 1 << rng.integers(8) if kind == "flip" else rng.integers(256)

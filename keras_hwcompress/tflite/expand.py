@@ -122,7 +122,10 @@ def _checked_options(graph: Graph, number: int) -> PackedOptions:
     constants = [graph.tensors[index] if index != NO_TENSOR else None for index in op.inputs[1:]]
     types = tuple(_constant_type(tensor) for tensor in constants)
     if types != _CONSTANT_DTYPES or op.version != 1:
-        raise ModelFormatError(f"operator {number} ({op.kind}) needs the constants {_CONSTANT_DTYPES}. Received: {types}")
+        raise ModelFormatError(
+            f"operator {number} ({op.kind}), version 1, has the constants {_CONSTANT_DTYPES}. "
+            f"Received: {types}, version {op.version}"
+        )
     options = unpack_options(op.options["custom"])
     if options.builtin_kind != BUILTIN_KINDS[op.kind]:
         raise ModelFormatError(f"operator {number} ({op.kind}) has the options of {options.builtin_kind}")

@@ -89,7 +89,8 @@ def _weight_tensor(entry: Any) -> Tensor:
     shape = tuple(_index(size) for size in entry["shape"])
     signature = tuple(_integer(size) for size in entry["signature"])
     _expect(scale.size > 0, "a weight tensor without scales")
-    return Tensor("", shape, np.dtype(np.int8), Quantization(scale, zero_point, _integer(entry["axis"])), None, signature)
+    quantization = Quantization(scale, zero_point, _integer(entry["axis"]))
+    return Tensor("", shape, np.dtype(np.int8), quantization, None, signature)
 
 
 def _bias(index: Any) -> int | None:

@@ -155,7 +155,8 @@ class _Reader:
                 raise ModelFormatError(f"the custom operator {kind} has options of a builtin one")
             custom = b"" if view.CustomOptionsIsNone() else view.CustomOptionsAsNumpy().tobytes()
             options = MappingProxyType({"custom": custom})
-        return Op(kind, _integers(view, "Inputs"), _integers(view, "Outputs"), options, options_type, version, is_custom)
+        inputs, outputs = _integers(view, "Inputs"), _integers(view, "Outputs")
+        return Op(kind, inputs, outputs, options, options_type, version, is_custom)
 
     def _metadata(self, view: Any) -> tuple[str, bytes]:
         values = self.buffers[view.Buffer()]

@@ -60,7 +60,8 @@ def _check_tensor(tensor: Tensor) -> None:
     if count * tensor.dtype.itemsize > MAX_TENSOR_BYTES:
         raise ModelFormatError(f"tensor {tensor.name!r} is larger than 2 GB. Received: shape={tensor.shape}")
     signature = tensor.shape_signature
-    if signature and (len(signature) != len(tensor.shape) or any(s not in (-1, n) for s, n in zip(signature, tensor.shape))):
+    same_rank = len(signature) in (0, len(tensor.shape))
+    if not same_rank or any(declared not in (-1, size) for declared, size in zip(signature, tensor.shape)):
         raise ModelFormatError(f"tensor {tensor.name!r}: the shape signature {signature} contradicts {tensor.shape}")
     if tensor.data is not None and (tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype):
         raise ModelFormatError(f"tensor {tensor.name!r}: the data contradict {tensor.dtype} {tensor.shape}")
