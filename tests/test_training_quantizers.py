@@ -48,7 +48,8 @@ def test_the_fitted_scale_is_within_five_percent_of_the_best_squared_error(level
     weights = draw.astype(np.float32)
 
     def error(scale):
-        return ((weights - scale * np.clip(np.round(weights / scale - grid[0]) + grid[0], grid[0], grid[-1])) ** 2).sum(0)
+        level = np.clip(np.round(weights / scale - grid[0]) + grid[0], grid[0], grid[-1])
+        return ((weights - scale * level) ** 2).sum(0)
 
     widest = np.abs(weights).max(0, keepdims=True) / grid[-1]
     best = np.min([error(share * widest) for share in np.linspace(0.02, 1.6, 600)], axis=0)

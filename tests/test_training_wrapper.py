@@ -154,9 +154,8 @@ def test_mixed_precision_keeps_float32_state_and_the_same_levels_inside_and_outs
 
 
 def test_the_wrapper_takes_over_name_precision_trainability_and_regularizers():
-    inner = keras.layers.Dense(
-        3, name="chosen", dtype="mixed_bfloat16", kernel_regularizer="l2", activity_regularizer=keras.regularizers.L1(0.5)
-    )
+    regularizers = {"kernel_regularizer": "l2", "activity_regularizer": keras.regularizers.L1(0.5)}
+    inner = keras.layers.Dense(3, name="chosen", dtype="mixed_bfloat16", **regularizers)
     inner.trainable = False
     layer = CompressedLayer(inner, Nary(3))
     outputs = layer(np.ones((2, 4), np.float32))

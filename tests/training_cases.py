@@ -86,7 +86,8 @@ def shared() -> keras.Model:
     left, right = keras.Input((10, 3), name="left"), keras.Input((10, 3), name="right")
     tower = L.Conv1D(5, 3, activation="relu", name="tower")
     pooled = [L.GlobalAveragePooling1D()(tower(side)) for side in (left, right)]
-    return keras.Model([left, right], L.Dense(4, activation="softmax", name="head")(L.Concatenate()(pooled)), name="twin")
+    x = L.Dense(4, activation="softmax", name="head")(L.Concatenate()(pooled))
+    return keras.Model([left, right], x, name="twin")
 
 
 MODELS = {"sequential": sequential, "functional": functional, "nested": nested, "shared": shared}

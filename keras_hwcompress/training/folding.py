@@ -85,13 +85,16 @@ def _is_scalar(value: Any) -> bool:
 
 
 class _FunctionalFlow:
-    """The data flow of a functional model, read from its configuration: the public description of its graph."""
+    """The data flow of a functional model, read from its configuration: the public description of its graph.
+
+    A subclass may configure itself in its own way, so a plain model over the same graph is asked.
+    """
 
     def __init__(self, model: keras.Model, inputs: list[bool], found: set[int]) -> None:
-        config = model.get_config()
+        config = keras.Model(model.inputs, model.outputs).get_config()
         self._operations = {operation.name: operation for operation in model.operations}
         self._nodes = {entry["name"]: entry["inbound_nodes"] for entry in config["layers"]}
-        self._outputs = _keys(config["output_layers"])
+        self._outputs = [self._output(key) for key in _keys(config["output_layers"])]
         self._found = found
         self._marks = {key[:2]: [mark] for key, mark in zip(_keys(config["input_layers"]), inputs, strict=True)}
 
@@ -108,9 +111,13 @@ class _FunctionalFlow:
                 pending.extend(missing)
         return [self._mark(key) for key in self._outputs]
 
+    def _output(self, key: tuple[str, int, int]) -> tuple[str, int, int]:
+        """Keras counts the calls of a nested functional model from 1 in the list of outputs, elsewhere from 0."""
+        name, node, tensor = key
+        return name, node - int(isinstance(self._operations[name], keras.Function)), tensor
+
     def _inputs_of(self, node: tuple[str, int]) -> list[tuple[str, int, int]]:
-        nodes = self._nodes[node[0]]
-        return _histories(nodes[node[1]]) if node not in self._marks and node[1] < len(nodes) else []
+        return [] if node in self._marks else _histories(self._nodes[node[0]][node[1]])
 
     def _visit(self, node: tuple[str, int]) -> None:
         if node not in self._marks:

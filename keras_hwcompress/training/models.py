@@ -125,7 +125,15 @@ class Rebuilder:
         return self._new[id(old)]
 
     def _functional(self, old: keras.Model) -> keras.Model:
-        return keras.models.clone_model(old, clone_function=self._layer, call_function=self._call)
+        """clone_model with inputs of our own: its own take the names of tensors instead of those of the layers."""
+        entries = {id(layer.output): layer for layer in old.layers if isinstance(layer, keras.layers.InputLayer)}
+
+        def entry(tensor: Any) -> Any:
+            layer = entries[id(tensor)]
+            return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=layer.name, optional=layer.optional)
+
+        inputs = keras.tree.map_structure(entry, old.input)
+        return keras.models.clone_model(old, inputs, clone_function=self._layer, call_function=self._call)
 
     def _sequential(self, old: keras.Sequential) -> keras.Model:
         first = old.inputs[0]
