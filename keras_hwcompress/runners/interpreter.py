@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_hwcompress.errors import ToolError
+from keras_hwcompress.errors import ModelFormatError, ToolError
 from keras_hwcompress.runners.delegate import delegate_library
 from keras_hwcompress.runners.executors import Executor, StockExecutor, micro_executor, reference_executor
 from keras_hwcompress.tflite.expand import expand
@@ -165,7 +165,7 @@ def _without_delegate(graph: Graph, runtime: str) -> Executor:
     if all(op.kind != _WRONG_IN_MICRO for op in graph.ops):
         try:
             return micro_executor(graph)
-        except ToolError:
+        except (ToolError, ModelFormatError):
             pass
     return reference_executor(graph)
 

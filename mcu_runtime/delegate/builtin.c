@@ -3,6 +3,7 @@
  * The builtin FULLY_CONNECTED in int8. The reference kernel of the desktop interpreters rounds it once, everything
  * else twice: here it gets the same arithmetic as the packed layers, from constants computed as TensorFlow Lite does.
  */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -37,7 +38,7 @@ bool hwcmp_node_is_int8_fully_connected(const TfLiteContext *context, const TfLi
 
 static bool is_scale(float scale)
 {
-    return scale > 0.0F && scale <= 3.402823466e+38F;
+    return scale > 0.0F && scale <= FLT_MAX;
 }
 
 /* real = multiplier * 2^(shift - 31), real >= 0; false if it is infinite or the shift too large for the kernels. */
@@ -107,7 +108,7 @@ static TfLiteStatus set_activation(TfLiteContext *context, hwcmp_node *node)
 
 static bool is_quantized_activation(const TfLiteTensor *tensor)
 {
-    return is_scale(tensor->params.scale) && tensor->params.zero_point >= INT8_MIN &&
+    return tensor->params.scale >= FLT_MIN && tensor->params.scale <= FLT_MAX && tensor->params.zero_point >= INT8_MIN &&
            tensor->params.zero_point <= INT8_MAX;
 }
 
@@ -280,8 +281,12 @@ static TfLiteStatus set_layer(TfLiteContext *context, hwcmp_node *node)
 
 TfLiteStatus hwcmp_node_prepare_builtin(TfLiteContext *context, hwcmp_node *node)
 {
-    if (!node->has_builtin || node->input_count < BIAS || node->input_count > BIAS + 1) {
-        return hwcmp_node_fail(context, node, "it has no options, or %d inputs", (int)node->input_count);
+    if (!node->has_builtin) {
+        return hwcmp_node_fail(context, node, "it has no options");
+    }
+    if (node->input_count < BIAS || node->input_count > BIAS + 1) {
+        return hwcmp_node_fail(context, node, "expected %d or %d inputs. Received: %d", BIAS, BIAS + 1,
+                               (int)node->input_count);
     }
     if (hwcmp_node_check_activations(context, node) != kTfLiteOk) {
         return kTfLiteError;

@@ -4,6 +4,8 @@
  */
 #include "node.h"
 
+enum { ALL_FLAGS = HWCMP_FLAG_BIAS | HWCMP_FLAG_KEEP_NUM_DIMS | HWCMP_FLAG_ASYMMETRIC_INPUTS };
+
 typedef uint8_t option_u8;
 typedef uint16_t option_u16;
 typedef int16_t option_i16;
@@ -49,13 +51,18 @@ static bool is_extent(uint16_t value)
     return value >= 1U && value <= INT16_MAX;
 }
 
+/* Fields that an operator has no use for are zero. */
 static bool window_is_valid(const packed_options *options)
 {
+    const uint32_t window = (uint32_t)options->kernel_h | options->kernel_w | options->stride_h | options->stride_w |
+                            options->dilation_h | options->dilation_w;
+
     if (options->op == HWCMP_OP_FULLY_CONNECTED) {
-        return true;
+        return window == 0U && options->depth_multiplier == 0U;
     }
     return is_extent(options->kernel_h) && is_extent(options->kernel_w) && is_extent(options->stride_h) &&
-           is_extent(options->stride_w) && is_extent(options->dilation_h) && is_extent(options->dilation_w);
+           is_extent(options->stride_w) && is_extent(options->dilation_h) && is_extent(options->dilation_w) &&
+           (options->op == HWCMP_OP_DEPTHWISE_CONV2D || options->depth_multiplier == 0U);
 }
 
 static bool ranges_are_valid(const packed_options *options)
@@ -74,11 +81,13 @@ static TfLiteStatus check_options(TfLiteContext *context, const hwcmp_node *node
     if (options->op != node->op) {
         return hwcmp_node_fail(context, node, "the options are those of another operator (%d)", options->op);
     }
-    if (options->padding != HWCMP_PADDING_SAME && options->padding != HWCMP_PADDING_VALID) {
-        return hwcmp_node_fail(context, node, "unknown padding %d", options->padding);
+    if ((options->padding != HWCMP_PADDING_SAME && options->padding != HWCMP_PADDING_VALID) ||
+        (options->flags & ~ALL_FLAGS) != 0) {
+        return hwcmp_node_fail(context, node, "unknown padding %d or flags %d", options->padding, options->flags);
     }
     if (!window_is_valid(options)) {
-        return hwcmp_node_fail(context, node, "kernel, stride and dilation must be in 1..%d", INT16_MAX);
+        return hwcmp_node_fail(context, node, "kernel, stride and dilation must be in 1..%d, unused fields 0",
+                               INT16_MAX);
     }
     if (!ranges_are_valid(options)) {
         return hwcmp_node_fail(context, node, "a zero point or the activation range is not int8");
