@@ -73,14 +73,19 @@ def _windows_inside(layer: Conv) -> bool:
     )  # fmt: skip
 
 
-def _ref_rows(layer: Layer, rows: _Rows) -> int:
+def _unaligned_rows(rows: _Rows) -> int:
+    """Unpacked rows, one behind the other."""
     return _align4(rows.tile * rows.length) if rows.unpacked else 0
+
+
+def _ref_rows(layer: Layer, rows: _Rows) -> int:
+    return _unaligned_rows(rows)
 
 
 def _ref_conv2d(layer: Conv, rows: _Rows) -> int:
     neighbours = layer.dilation[1] == 1 or layer.kernel[1] == 1
     in_place = neighbours and _windows_inside(layer)
-    return (0 if in_place else _align4(rows.length)) + _ref_rows(layer, rows)
+    return (0 if in_place else _align4(rows.length)) + _unaligned_rows(rows)
 
 
 def _dsp_rows(rows: _Rows) -> int:
@@ -100,7 +105,7 @@ def _dsp_conv2d(layer: Conv, rows: _Rows) -> int:
     columns = 2 * length * (_DSP_PIXELS if blocks else 1)
     table_rows = rows.tile if rows.unpacked else min(rows.count, _DSP_TABLE_ROWS)
     table = _DSP_CHANNEL_BYTES * table_rows if blocks else 0
-    gathers = depth % 4 != 0 and layer.kernel != (1, 1)
+    gathers = depth % 8 != 0 and layer.kernel != (1, 1)
     if gathers:
         window = length
     else:
@@ -134,8 +139,7 @@ def _dsp_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
     if fast and lines.is_fast and not (lanes.is_fast and lanes.blocks * lines.outputs <= lines.blocks * lanes.outputs):
         lines, lanes = lanes, lines
     taps = 2 * lines.taps * (lanes.taps + lanes.taps % 2)
-    unpacked = rows.tile * _align4(rows.length) if rows.unpacked else 0
-    return _dsp_plane(lines, lanes, fast and lanes.is_fast) + taps + unpacked
+    return _dsp_plane(lines, lanes, fast and lanes.is_fast) + taps + _unaligned_rows(rows)
 
 
 def _dsp_plane(lines: _Axis, lanes: _Axis, fast: bool) -> int:

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Target test driver: random layers through the reference arm and the DSP arm of one image, compared bit for bit, then
+ * the layers whose instructions are counted. The reference arm is compiled with its public names prefixed by ref_.
+ *
+ * CASES layers of each kind from SEED. Input and weights end where RAM ends (RAM_END), so that reading beyond the last
+ * of them faults. Output and scratch lie between guard bytes; scratch has exactly the size asked for.
+ * Prints a line per layer with weights (shape, scratch bytes of both arms) and HWCMP-TEST-OK at the end.
+ */
+#include "count_markers.h"
+#include "dsp_layers.h"
+#include "port.h"
+
+enum { GUARD = 16, OUTPUT_BYTES = 64 << 10, SCRATCH_BYTES = 64 << 10, FILL = 0xA5 };
+
+hwcmp_status ref_hwcmp_conv2d_s8(const hwcmp_scratch *, const hwcmp_conv_params *, const hwcmp_weights *,
+                                 const hwcmp_channels *, const int8_t *, int8_t *);
+hwcmp_status ref_hwcmp_depthwise_conv2d_s8(const hwcmp_scratch *, const hwcmp_conv_params *, const hwcmp_weights *,
+                                           const hwcmp_channels *, const int8_t *, int8_t *);
+hwcmp_status ref_hwcmp_fully_connected_s8(const hwcmp_scratch *, const hwcmp_fully_connected_params *,
+                                          const hwcmp_weights *, const hwcmp_channels *, const int8_t *, int8_t *);
+hwcmp_status ref_hwcmp_add_s8(const hwcmp_binary_params *, const int8_t *, const int8_t *, int8_t *);
+size_t ref_hwcmp_conv2d_s8_scratch_bytes(const hwcmp_conv_params *, const hwcmp_weights *);
+size_t ref_hwcmp_depthwise_conv2d_s8_scratch_bytes(const hwcmp_conv_params *, const hwcmp_weights *);
+size_t ref_hwcmp_fully_connected_s8_scratch_bytes(const hwcmp_fully_connected_params *, const hwcmp_weights *);
+
+static _Alignas(8) int8_t expected[OUTPUT_BYTES];
+static _Alignas(8) int8_t received[OUTPUT_BYTES];
+static _Alignas(8) uint8_t scratch_memory[SCRATCH_BYTES];
+
+static void put_number(const char *before, int32_t value)
+{
+    port_puts(before);
+    if (value < 0) {
+        port_puts("-");
+    }
+    port_put_u32(value < 0 ? 0U - (uint32_t)value : (uint32_t)value);
+}
+
+static void fail(const char *what, uint32_t at)
+{
+    put_number("HWCMP-TEST-FAILED ", (int32_t)at);
+    port_puts(": ");
+    port_puts(what);
+    port_puts("\n");
+    port_exit(1);
+}
+
+static size_t scratch_bytes(const layer *item, bool reference)
+{
+    switch (item->op) {
+    case CONV2D:
+        return reference ? ref_hwcmp_conv2d_s8_scratch_bytes(&item->conv, &item->weights)
+                         : hwcmp_conv2d_s8_scratch_bytes(&item->conv, &item->weights);
+    case DEPTHWISE_CONV2D:
+        return reference ? ref_hwcmp_depthwise_conv2d_s8_scratch_bytes(&item->conv, &item->weights)
+                         : hwcmp_depthwise_conv2d_s8_scratch_bytes(&item->conv, &item->weights);
+    default:
+        return reference ? ref_hwcmp_fully_connected_s8_scratch_bytes(&item->fully, &item->weights)
+                         : hwcmp_fully_connected_s8_scratch_bytes(&item->fully, &item->weights);
+    }
+}
+
+static hwcmp_status call(const layer *item, bool reference, const hwcmp_scratch *scratch, int8_t *output)
+{
+    const hwcmp_weights *weights = &item->weights;
+    const hwcmp_channels *channels = &item->channels;
+
+    switch (item->op) {
+    case CONV2D:
+        return (reference ? ref_hwcmp_conv2d_s8 : hwcmp_conv2d_s8)(scratch, &item->conv, weights, channels,
+                                                                   item->input, output);
+    case DEPTHWISE_CONV2D:
+        return (reference ? ref_hwcmp_depthwise_conv2d_s8 : hwcmp_depthwise_conv2d_s8)(
+            scratch, &item->conv, weights, channels, item->input, output);
+    default:
+        return (reference ? ref_hwcmp_fully_connected_s8 : hwcmp_fully_connected_s8)(scratch, &item->fully, weights,
+                                                                                     channels, item->input, output);
+    }
+}
+
+static void check_bytes(const int8_t *at, uint32_t count, const char *what)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if ((uint8_t)at[i] != FILL) {
+            fail(what, i);
+        }
+    }
+}
+
+/* `begin`: where the output begins in `received`. */
+static void compare(uint32_t begin, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (received[begin + i] != expected[i]) {
+            put_number("expected ", expected[i]);
+            put_number(" got ", received[begin + i]);
+            put_number(" of ", (int32_t)count);
+            port_puts("\n");
+            fail("output", i);
+        }
+    }
+    check_bytes(received, begin, "before the output");
+    check_bytes(received + begin + count, GUARD, "behind the output");
+}
+
+static void describe(const layer *item)
+{
+    const hwcmp_conv_params *c = &item->conv;
+    const int32_t tile_rows = item->op == FULLY_CONNECTED ? item->fully.tile_rows : c->tile_rows;
+    const int32_t numbers[] = {item->weights.ops->kind, tile_rows,     item->weights.rows, (int32_t)item->weights.row_length,
+                               c->input.h,              c->input.w,    c->input.c,         c->output.h,
+                               c->output.w,             c->kernel_h,   c->kernel_w,        c->stride_h,
+                               c->stride_w,             c->dilation_h, c->dilation_w,      c->pad_top,
+                               c->pad_left,             (int32_t)scratch_bytes(item, true), (int32_t)scratch_bytes(item, false)};
+
+    put_number("layer ", (int32_t)item->op);
+    for (uint32_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        put_number(" ", numbers[i]);
+    }
+    port_puts("\n");
+}
+
+static void run_reference(const layer *item)
+{
+    const hwcmp_scratch scratch = {scratch_memory, scratch_bytes(item, true)};
+
+    if (item->output_bytes + 2U * GUARD > OUTPUT_BYTES || scratch.bytes > SCRATCH_BYTES) {
+        fail("the case is too large for the driver", item->output_bytes);
+    }
+    if (call(item, true, &scratch, expected) != HWCMP_OK) {
+        fail("status of the reference arm", 0);
+    }
+}
+
+/* Counts instructions if asked to. */
+static void check_layer(const layer *item, bool counts)
+{
+    const uint32_t begin = GUARD + (uint32_t)pick(0, 3);
+    const hwcmp_scratch scratch = {scratch_memory + GUARD, scratch_bytes(item, false)};
+
+    describe(item);
+    run_reference(item);
+    memset(received, FILL, sizeof received);
+    memset(scratch_memory, FILL, sizeof scratch_memory);
+    if (counts) {
+        COUNT_START();
+    }
+    const hwcmp_status status = call(item, false, &scratch, received + begin);
+    if (counts) {
+        COUNT_STOP();
+        COUNT_REPORT();
+    }
+    if (status != HWCMP_OK) {
+        fail("status", 0U - (uint32_t)status);
+    }
+    compare(begin, item->output_bytes);
+    check_bytes((int8_t *)scratch_memory, GUARD, "before scratch");
+    check_bytes((int8_t *)scratch_memory + GUARD + scratch.bytes, GUARD, "behind scratch");
+}
+
+static void check_add(bool counts, const hwcmp_binary_params *params)
+{
+    static int8_t a[16384];
+    static int8_t b[16384];
+    const uint32_t count =
+        (uint32_t)(params->shape[0] * params->shape[1] * params->shape[2] * params->shape[3]);
+    const uint32_t begin = GUARD + (uint32_t)pick(0, 3);
+    int8_t *output = received + begin;
+    const bool in_place = params->a_stride[0] * params->shape[0] == (int32_t)count && one_in(2);
+
+    fill_random(a, sizeof a);
+    fill_random(b, sizeof b);
+    if (ref_hwcmp_add_s8(params, a, b, expected) != HWCMP_OK) {
+        fail("status of the reference arm", 0);
+    }
+    memset(received, FILL, sizeof received);
+    if (in_place) {
+        memcpy(output, a, count);
+    }
+    if (counts) {
+        COUNT_START();
+    }
+    const hwcmp_status status = hwcmp_add_s8(params, in_place ? output : a, b, output);
+    if (counts) {
+        COUNT_STOP();
+        COUNT_REPORT();
+    }
+    if (status != HWCMP_OK) {
+        fail("status", 0U - (uint32_t)status);
+    }
+    compare(begin, count);
+}
+
+/* ---- the layers whose instructions are counted --------------------------------------------------------- */
+
+static void plain_numbers(layer *item, int32_t rows, uint32_t length, uint32_t input_bytes)
+{
+    static int32_t bias[CHANNELS];
+    static int32_t multiplier[CHANNELS];
+    static int8_t shift[CHANNELS];
+
+    place(item, input_bytes, rows, length);
+    for (int32_t ch = 0; ch < rows; ch++) {
+        bias[ch] = pick(-1000, 1000);
+        multiplier[ch] = pick(1 << 30, INT32_MAX);
+        shift[ch] = (int8_t)-pick(7, 11);
+    }
+    item->channels = (hwcmp_channels){bias, multiplier, shift, 1};
+    item->weights.ops = &plain_format;
+    describe(item);
+}
+
+static void count_conv(layer_op op, hwcmp_dims input, int16_t out_c, int16_t kernel, int16_t stride, bool same)
+{
+    const int16_t pad_h = (int16_t)(same && (stride == 1 || input.h % 2 != 0) ? kernel / 2 : 0);
+    const int16_t pad_w = (int16_t)(same && (stride == 1 || input.w % 2 != 0) ? kernel / 2 : 0);
+    const hwcmp_dims output = {(int16_t)((input.h + stride - 1) / stride), (int16_t)((input.w + stride - 1) / stride),
+                               out_c};
+    const uint32_t length = (uint32_t)kernel * (uint32_t)kernel * (op == CONV2D ? (uint32_t)input.c : 1U);
+    layer item = {.op = op};
+
+    item.conv = (hwcmp_conv_params){.input = input, .output = output, .kernel_h = kernel, .kernel_w = kernel,
+                                    .stride_h = stride, .stride_w = stride, .dilation_h = 1, .dilation_w = 1,
+                                    .pad_top = pad_h, .pad_left = pad_w, .tile_rows = 1, .input_zero_point = -5,
+                                    .output_zero_point = 3, .activation_min = -128, .activation_max = 127};
+    item.output_bytes = (uint32_t)output.h * (uint32_t)output.w * (uint32_t)output.c;
+    item.macs = item.output_bytes * length;
+    plain_numbers(&item, out_c, length, (uint32_t)input.h * (uint32_t)input.w * (uint32_t)input.c);
+    check_layer(&item, true);
+    put_number("count ", (int32_t)item.macs);
+    put_number(" ", (int32_t)scratch_bytes(&item, false));
+    port_puts("\n");
+}
+
+static void count_fully_connected(int32_t length, int32_t rows)
+{
+    layer item = {.op = FULLY_CONNECTED};
+
+    item.fully = (hwcmp_fully_connected_params){1, length, 1, -5, 3, -128, 127};
+    item.output_bytes = (uint32_t)rows;
+    item.macs = (uint32_t)(length * rows);
+    plain_numbers(&item, rows, (uint32_t)length, (uint32_t)length);
+    check_layer(&item, true);
+    put_number("count ", (int32_t)item.macs);
+    put_number(" ", (int32_t)scratch_bytes(&item, false));
+    port_puts("\n");
+}
+
+static void count_add(int8_t a_shift, int8_t b_shift)
+{
+    const hwcmp_binary_params params = {{1, 16, 16, 16}, {4096, 256, 16, 1}, {4096, 256, 16, 1}, 1073741824, 1717986918,
+                                        1455063552, a_shift, b_shift, -18, 20, -5, 7, 3, -128, 127};
+    check_add(true, &params);
+    port_puts("count 4096 0\n");
+}
+
+static void count_all(void)
+{
+    count_conv(CONV2D, (hwcmp_dims){16, 16, 16}, 32, 3, 1, true);
+    count_conv(CONV2D, (hwcmp_dims){16, 16, 32}, 32, 3, 1, true);
+    count_conv(CONV2D, (hwcmp_dims){25, 5, 64}, 64, 1, 1, true);
+    count_conv(CONV2D, (hwcmp_dims){32, 32, 3}, 16, 3, 1, true);
+    count_conv(CONV2D, (hwcmp_dims){32, 32, 16}, 32, 3, 2, true);
+    count_conv(CONV2D, (hwcmp_dims){8, 8, 64}, 64, 3, 1, true);
+    count_conv(CONV2D, (hwcmp_dims){6, 6, 128}, 128, 1, 1, true);
+    count_conv(CONV2D, (hwcmp_dims){24, 24, 8}, 16, 1, 1, true);
+    count_conv(CONV2D, (hwcmp_dims){1, 1, 640}, 128, 1, 1, true);
+    count_conv(DEPTHWISE_CONV2D, (hwcmp_dims){25, 5, 64}, 64, 3, 1, true);
+    count_conv(DEPTHWISE_CONV2D, (hwcmp_dims){24, 24, 16}, 16, 3, 1, true);
+    count_conv(DEPTHWISE_CONV2D, (hwcmp_dims){24, 24, 16}, 16, 3, 2, true);
+    count_conv(DEPTHWISE_CONV2D, (hwcmp_dims){24, 24, 16}, 16, 5, 1, true);
+    count_fully_connected(640, 128);
+    count_fully_connected(128, 128);
+    count_fully_connected(64, 10);
+    count_fully_connected(490, 30);
+    count_add(0, -1);
+    count_add(-2, -1);
+}
+
+int main(void)
+{
+    static layer item;
+    hwcmp_binary_params add;
+
+    for (int32_t i = 0; i < CASES; i++) {
+        pick_layer(&item, CONV2D);
+        check_layer(&item, false);
+        pick_layer(&item, DEPTHWISE_CONV2D);
+        check_layer(&item, false);
+        pick_layer(&item, FULLY_CONNECTED);
+        check_layer(&item, false);
+        pick_add(&add);
+        check_add(false, &add);
+    }
+    count_all();
+    put_number("stack ", (int32_t)port_stack_used());
+    port_puts("\nHWCMP-TEST-OK\n");
+    return 0;
+}

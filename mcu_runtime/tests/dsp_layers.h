@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Random layers for dsp_driver.c: any legal shape, and numbers drawn towards the edges of every bound.
+ */
+#ifndef DSP_LAYERS_H
+#define DSP_LAYERS_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "hwcmp/hwcmp.h"
+#include "hwcmp_format_ops.h"
+
+enum { CHANNELS = 512 };
+
+typedef enum { CONV2D, DEPTHWISE_CONV2D, FULLY_CONNECTED } layer_op;
+
+typedef struct {
+    layer_op op;
+    hwcmp_conv_params conv;
+    hwcmp_fully_connected_params fully;
+    hwcmp_weights weights;
+    hwcmp_channels channels;
+    const int8_t *input;
+    uint32_t output_bytes, macs;
+} layer;
+
+/* ---- numbers ------------------------------------------------------------------------------------------- */
+
+static uint32_t random_state = SEED;
+
+static uint32_t random_bits(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 17;
+    random_state ^= random_state << 5;
+    return random_state;
+}
+
+/* low..high, both included. */
+static int32_t pick(int32_t low, int32_t high)
+{
+    return low + (int32_t)((random_bits() >> 3) % (uint32_t)(high - low + 1));
+}
+
+static bool one_in(int32_t count)
+{
+    return pick(1, count) == 1;
+}
+
+static void fill_random(int8_t *to, uint32_t count)
+{
+    const int32_t kind = pick(0, 9);
+
+    for (uint32_t i = 0; i < count; i++) {
+        to[i] = (int8_t)(random_bits() >> 9);
+        if (kind == 0) {
+            to[i] = -128;
+        } else if (kind == 1) {
+            to[i] = one_in(2) ? -128 : 127;
+        }
+    }
+}
+
+static int16_t pick_zero_point(void)
+{
+    return (int16_t)(one_in(3) ? (one_in(2) ? -128 : 127) : pick(-128, 127));
+}
+
+static void pick_activation(int16_t *low, int16_t *high)
+{
+    *low = (int16_t)(one_in(2) ? -128 : pick(-128, 127));
+    *high = (int16_t)(one_in(2) ? 127 : pick(*low, 127));
+}
+
+static int32_t pick_multiplier(void)
+{
+    switch (pick(0, 7)) {
+    case 0:
+        return 1 << 30;
+    case 1:
+        return INT32_MAX;
+    case 2:
+        return one_in(3) ? pick(0, 1 << 20) : 0;
+    default:
+        return pick(1 << 30, INT32_MAX);
+    }
+}
+
+/* Constants whose outputs mostly fall inside int8, for sums of `length` products. */
+static void fill_channels(hwcmp_channels *channels, int32_t count, uint32_t length)
+{
+    static int32_t bias[CHANNELS];
+    static int32_t multiplier[CHANNELS];
+    static int8_t shift[CHANNELS];
+    int32_t typical = 4;
+    const bool wild = one_in(3);
+
+    for (; length > 1U; length /= 4U) {
+        typical++;
+    }
+    for (int32_t ch = 0; ch < count; ch++) {
+        bias[ch] = one_in(12) && wild ? (int32_t)random_bits() : pick(-4000, 4000);
+        multiplier[ch] = pick_multiplier();
+        shift[ch] = (int8_t)(one_in(4) && wild ? pick(-31, 30) : -pick(typical, typical + 4));
+    }
+    channels->bias = bias;
+    channels->multiplier = multiplier;
+    channels->shift = shift;
+    channels->channel_step = one_in(5) ? 0 : 1;
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------- */
+
+static void unpack_copies(const hwcmp_weights *weights, uint32_t first_row, uint32_t row_count, uint32_t row_stride,
+                          int8_t *out)
+{
+    for (uint32_t row = 0; row < row_count; row++) {
+        memcpy(out + row * row_stride, weights->payload + (first_row + row) * weights->row_length,
+               weights->row_length);
+    }
+}
+
+static const struct hwcmp_format_ops plain_format = {1, HWCMP_KIND_PLAIN, NULL, unpack_copies};
+static const struct hwcmp_format_ops tile_format = {2, HWCMP_KIND_TILE, NULL, unpack_copies};
+
+/* ---- memory: input and weights end where RAM ends ------------------------------------------------------- */
+
+static void place(layer *item, uint32_t input_bytes, int32_t rows, uint32_t row_length)
+{
+    const uint32_t weight_bytes = ((uint32_t)rows * row_length + 3U) & ~3U;
+    const bool weights_last = one_in(2);
+    uint32_t weights = weights_last ? RAM_END - weight_bytes : (RAM_END - input_bytes - weight_bytes) & ~3U;
+    uint32_t input = weights_last ? weights - input_bytes : RAM_END - input_bytes;
+    int8_t *payload = (int8_t *)(uintptr_t)weights;
+    int8_t *values = (int8_t *)(uintptr_t)input;
+
+    fill_random(payload, weight_bytes);
+    fill_random(values, input_bytes);
+    item->weights.ops = one_in(3) ? &tile_format : &plain_format;
+    item->weights.payload = (const uint8_t *)payload;
+    item->weights.payload_bytes = weight_bytes;
+    item->weights.row_length = row_length;
+    item->weights.rows = (uint16_t)rows;
+    item->weights.layout = HWCMP_LAYOUT_CANONICAL;
+    item->weights.param = 0;
+    item->input = values;
+    fill_channels(&item->channels, rows, row_length);
+}
+
+/* ---- layers -------------------------------------------------------------------------------------------- */
+
+/* Outputs of one axis; sometimes one more or fewer than the padding asks for. */
+static int16_t pick_outputs(int32_t input, int32_t pad, int32_t kernel, int32_t stride, int32_t dilation)
+{
+    const int32_t room = input + pad + pick(0, 2) - (kernel - 1) * dilation - 1;
+    return (int16_t)((room < 0 ? 0 : room / stride) + 1);
+}
+
+static void pick_window(hwcmp_conv_params *params, bool common)
+{
+    const int16_t square = (int16_t)(common ? 3 : pick(1, 5));
+
+    params->kernel_h = one_in(3) && !common ? (int16_t)pick(1, 5) : square;
+    params->kernel_w = one_in(3) && !common ? (int16_t)pick(1, 5) : square;
+    params->stride_h = (int16_t)(one_in(3) ? pick(1, 3) : 1);
+    params->stride_w = (int16_t)(one_in(3) ? pick(1, 3) : params->stride_h);
+    params->dilation_h = (int16_t)(one_in(5) && !common ? pick(1, 3) : 1);
+    params->dilation_w = (int16_t)(one_in(5) && !common ? pick(1, 3) : 1);
+    params->pad_top = (int16_t)pick(0, one_in(6) ? 6 : params->kernel_h / 2);
+    params->pad_left = (int16_t)pick(0, one_in(6) ? 6 : params->kernel_w / 2);
+    params->output.h =
+        pick_outputs(params->input.h, params->pad_top, params->kernel_h, params->stride_h, params->dilation_h);
+    params->output.w =
+        pick_outputs(params->input.w, params->pad_left, params->kernel_w, params->stride_w, params->dilation_w);
+}
+
+static void pick_conv(layer *item)
+{
+    static const int16_t depths[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 29};
+    hwcmp_conv_params *params = &item->conv;
+    const bool depthwise = item->op == DEPTHWISE_CONV2D;
+    const int32_t extent = one_in(6) ? 40 : 9;
+
+    params->input.h = (int16_t)pick(1, extent);
+    params->input.w = (int16_t)pick(1, one_in(4) ? 3 : 9);
+    params->input.c = depthwise ? (int16_t)pick(1, 6) : depths[pick(0, 12)];
+    pick_window(params, one_in(2));
+    params->output.c = (int16_t)(depthwise ? params->input.c * pick(1, one_in(3) ? 4 : 1) : pick(1, one_in(8) ? 80 : 9));
+    params->tile_rows = (int16_t)pick(1, params->output.c + 2);
+    params->input_zero_point = pick_zero_point();
+    params->output_zero_point = pick_zero_point();
+    pick_activation(&params->activation_min, &params->activation_max);
+    const uint32_t length =
+        (uint32_t)params->kernel_h * (uint32_t)params->kernel_w * (depthwise ? 1U : (uint32_t)params->input.c);
+    const uint32_t pixels = (uint32_t)params->output.h * (uint32_t)params->output.w;
+    item->output_bytes = pixels * (uint32_t)params->output.c;
+    item->macs = item->output_bytes * length;
+    place(item, (uint32_t)params->input.h * (uint32_t)params->input.w * (uint32_t)params->input.c, params->output.c,
+          length);
+}
+
+static void pick_fully_connected(layer *item)
+{
+    hwcmp_fully_connected_params *params = &item->fully;
+    const int32_t rows = pick(1, one_in(3) ? 120 : 12);
+
+    params->batch = one_in(3) ? pick(1, 6) : 1;
+    params->input_length = pick(1, one_in(3) ? 400 : 40);
+    params->tile_rows = (int16_t)pick(1, rows + 2);
+    params->input_zero_point = pick_zero_point();
+    params->output_zero_point = pick_zero_point();
+    pick_activation(&params->activation_min, &params->activation_max);
+    item->output_bytes = (uint32_t)(params->batch * rows);
+    item->macs = item->output_bytes * (uint32_t)params->input_length;
+    place(item, (uint32_t)(params->batch * params->input_length), rows, (uint32_t)params->input_length);
+}
+
+static void pick_layer(layer *item, layer_op op)
+{
+    item->op = op;
+    if (op == FULLY_CONNECTED) {
+        pick_fully_connected(item);
+    } else {
+        pick_conv(item);
+    }
+}
+
+/* ---- add ----------------------------------------------------------------------------------------------- */
+
+static void pick_strides(const int32_t shape[4], bool broadcasts, int32_t stride[4])
+{
+    int32_t next = 1;
+
+    for (int axis = 3; axis >= 0; axis--) {
+        const bool repeats = broadcasts && one_in(2);
+        stride[axis] = repeats ? 0 : next;
+        next *= repeats ? 1 : shape[axis];
+    }
+}
+
+static void pick_add(hwcmp_binary_params *params)
+{
+    const bool wild = one_in(4);
+
+    for (int axis = 0; axis < 4; axis++) {
+        params->shape[axis] = pick(1, axis == 3 ? 20 : 4);
+    }
+    pick_strides(params->shape, one_in(4), params->a_stride);
+    pick_strides(params->shape, one_in(4), params->b_stride);
+    params->a_multiplier = wild ? pick_multiplier() : pick(1 << 30, INT32_MAX);
+    params->b_multiplier = wild ? pick_multiplier() : pick(1 << 30, INT32_MAX);
+    params->output_multiplier = pick_multiplier();
+    params->a_shift = (int8_t)(wild ? pick(-31, 3) : (one_in(2) ? 0 : -pick(0, 5)));
+    params->b_shift = (int8_t)(wild ? pick(-31, 3) : (one_in(2) ? 0 : -pick(0, 5)));
+    params->output_shift = (int8_t)(wild ? pick(-31, 3) : -pick(15, 20));
+    params->left_shift = (int8_t)(wild ? pick(0, 23) : 20);
+    params->a_zero_point = pick_zero_point();
+    params->b_zero_point = pick_zero_point();
+    params->output_zero_point = pick_zero_point();
+    pick_activation(&params->activation_min, &params->activation_max);
+}
+
+#endif
