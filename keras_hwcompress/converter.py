@@ -11,7 +11,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -79,7 +79,7 @@ class Converter:
         kernels = _promised_kernels(self._model)
         plain = training.strip(self._model, as_conv=tuple(self.as_conv), dtype="float32")
         samples = _samples(self.representative_dataset, plain)
-        untouched = read_model(_stock_convert(plain, samples))
+        untouched = _in_keras_order(read_model(_stock_convert(plain, samples)), plain)
         check_compilable(untouched)
         matches = match_kernels(untouched, [kernel.rows for kernel in kernels])
         losses = [_lost(untouched, kernel, group) for kernel, group in zip(kernels, matches, strict=True)]
@@ -213,7 +213,8 @@ def _stock_convert(model: keras.Model, samples: list[list[np.ndarray]]) -> bytes
         raise ToolError("conversion needs TensorFlow: pip install keras_hwcompress[tf-cpu]") from error
     converter = tf.lite.TFLiteConverter.from_keras_model(_with_batch_of_one(model))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: iter(samples)
+    names = [_input_name(tensor) for tensor in model.inputs]
+    converter.representative_dataset = lambda: (dict(zip(names, sample, strict=True)) for sample in samples)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it prints what it saves on the way
@@ -227,8 +228,23 @@ def _with_batch_of_one(model: keras.Model) -> keras.Model:
     for tensor in model.inputs:
         if None in tensor.shape[1:]:
             raise HwcmpError(f"input {tensor.name!r} must have a fixed shape. Received: {tuple(tensor.shape)}")
-        inputs.append(keras.Input(tensor.shape[1:], batch_size=1, dtype=tensor.dtype, name=tensor.name.split(":")[0]))
+        inputs.append(keras.Input(tensor.shape[1:], batch_size=1, dtype=tensor.dtype, name=_input_name(tensor)))
     return keras.Model(inputs, model(inputs if len(inputs) > 1 else inputs[0]))
+
+
+def _input_name(tensor: Any) -> str:
+    return tensor.name.split(":")[0]
+
+
+def _in_keras_order(graph: Graph, model: keras.Model) -> Graph:
+    """The converter may permute inputs and outputs; its signature knows which is which."""
+    if len(graph.signatures) != 1:
+        return graph
+    inputs, outputs = dict(graph.signatures[0].inputs), dict(graph.signatures[0].outputs)
+    wanted = [_input_name(tensor) for tensor in model.inputs], [f"output_{i}" for i in range(len(model.outputs))]
+    if set(wanted[0]) != set(inputs) or set(wanted[1]) != set(outputs):
+        return graph
+    return replace(graph, inputs=tuple(inputs[name] for name in wanted[0]), outputs=tuple(outputs[name] for name in wanted[1]))
 
 
 def _lost(graph: Graph, kernel: _Kernel, group: WeightGroup | None) -> str:
