@@ -262,4 +262,4 @@ def _console() -> Console:
 def _progress() -> Progress:
     """A progress display on standard error, so that standard output stays parseable."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
