@@ -116,6 +116,23 @@ def test_a_fully_connected_layer_with_one_scale_multiplies_the_scales_in_float32
     assert product != float(np.float32(0.1)) * float(np.float32(0.7)) / float(np.float32(0.3))
 
 
+@pytest.mark.parametrize("length", [1032, 1041, 1042, 5001])
+def test_sums_beyond_the_integers_of_float32_equal_tflite_micro(length):
+    # 127 * 127 * 1041 is odd and above 2**24, where float32 holds even integers only. The bias takes the sum back to a
+    # few units, so a lost unit shows.
+    builder = GraphBuilder(1)
+    x = builder.input((1, length), 0.01, 0)
+    weights = np.full((5, length), 127)
+    weights[1:, 0] = (126, 125, 124, -128)
+    y = builder.fully_connected(x, 5, weights=weights, scale=1.0)
+    bias = builder.ops[-1].inputs[2]
+    sums = -127 * weights.sum(axis=1) + np.array([1, 3, -5, 7, 9])
+    builder.tensors[bias] = replace(builder.tensors[bias], data=sums.astype(np.int32))
+    _with_multiplier(builder, y, 0, 0.01)
+    graph = builder.build([y])
+    assert_equal_to(micro, graph, [np.full((1, length), 127, np.int8)])
+
+
 @pytest.mark.parametrize("method", ["conv2d", "depthwise"])
 def test_weights_at_the_end_of_their_range_and_saturated_inputs_equal_tflite(method):
     builder = GraphBuilder(3)

@@ -111,6 +111,56 @@ def test_tables_equal_tflite_for_all_256_inputs(kind, input_scale, input_zp, out
     assert_equal_to(builtin_ref, builder.build([y]), [ALL_BYTES.view(np.int8)])
 
 
+# Quantizations (input scale and zero point, output scale and zero point, alpha) found by search where one of the 256
+# outputs changes when a scale or a function is computed in double instead of float32, or in another order.
+DECIDED_BY_THE_LAST_BIT = [
+    ("RELU", 0.632, -128, 0.128, -128, 0),
+    ("RELU", 0.966, -128, 0.476, -128, 0),
+    ("RELU6", 0.463, -128, 0.294, -128, 0),
+    ("QUANTIZE", 0.632, -128, 0.128, -128, 0),
+    ("QUANTIZE", 0.966, -128, 0.476, -128, 0),
+    ("LEAKY_RELU", 1.745, 127, 1.296, 127, 0.675),
+    ("LEAKY_RELU", 0.855, 127, 0.738, 127, 0.84),
+    ("LEAKY_RELU", 0.66, 127, 0.22, 127, 0.234),
+    ("LOGISTIC", 0.06364617496728897, -79, 1 / 256, -128, 0),
+    ("LOGISTIC", 0.16638228297233582, 94, 1 / 256, -128, 0),
+    ("LOGISTIC", 0.005512736272066832, 107, 1 / 256, -128, 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "input_scale", "input_zp", "output_scale", "output_zp", "alpha"), DECIDED_BY_THE_LAST_BIT
+)
+def test_tables_that_the_last_bit_of_a_float32_step_decides_equal_tflite(
+    kind, input_scale, input_zp, output_scale, output_zp, alpha
+):  # fmt: skip
+    builder = GraphBuilder(0)
+    x = builder.input((1, 256), input_scale, input_zp)
+    options = {"alpha": alpha} if kind == "LEAKY_RELU" else {}
+    y = builder.op(kind, (x,), (1, 256), output_scale, output_zp, TABLE_OPTIONS.get(kind, ""), options)
+    assert_equal_to(builtin_ref, builder.build([y]), [ALL_BYTES.view(np.int8)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "a_scale", "b_scale", "output_scale"),
+    [
+        ("ADD", 0.007, 0.013, 0.0111),
+        ("ADD", 0.021, 0.0007, 0.03),
+        ("SUB", 0.1, 0.3, 0.17),
+        ("SUB", 0.021, 0.0007, 0.03),
+        # These two need the product and the quotient of the scales in float32.
+        ("MUL", 0.176, 0.813, 51.75),
+        ("MUL", 0.278, 0.816, 29.2),
+    ],
+)
+def test_all_65536_pairs_equal_tflite(kind, a_scale, b_scale, output_scale):
+    builder = GraphBuilder(0)
+    a, b = builder.input((256, 1), a_scale, -128), builder.input((1, 256), b_scale, -128)
+    graph = builder.build([builder.add(a, b, output_scale, -128, kind=kind)])
+    bytes_ = ALL_BYTES.view(np.int8)
+    assert_equal_to(builtin_ref, graph, [bytes_.reshape(256, 1), bytes_])
+
+
 @pytest.mark.parametrize(("source", "target"), [("uint8", "int8"), ("int8", "uint8"), ("uint8", "uint8")])
 @deterministic
 @given(
@@ -146,7 +196,8 @@ def test_quantizing_floats_equals_tflite_also_at_ties(seed, scale, zp):
 def test_dequantizing_equals_tflite(scale, zp):
     builder = GraphBuilder(0)
     x = builder.input((1, 256), scale, zp)
-    graph = builder.build([builder.op("DEQUANTIZE", (x,), (1, 256), None, options_type="DequantizeOptions", dtype=np.float32)])
+    y = builder.op("DEQUANTIZE", (x,), (1, 256), None, options_type="DequantizeOptions", dtype=np.float32)
+    graph = builder.build([y])
     assert_equal_to(builtin_ref, graph, [ALL_BYTES.view(np.int8)])
 
 

@@ -118,8 +118,16 @@ def multiply_by_quantized_multiplier(
 
 
 def quantize_value(real: float, scale: np.float32, zero_point: int) -> int:
-    """round(real / scale) + zero_point with TFLite's float32 division, not clamped."""
-    return int(round_half_away(np.float32(real) / np.float32(scale))) + zero_point
+    """round(real / scale) + zero_point with TFLite's float32 division, not clamped.
+
+    Raises:
+        UnsupportedModelError: the quotient leaves int32.
+    """
+    with np.errstate(over="ignore"):
+        steps = float(round_half_away(np.float32(real) / np.float32(scale)))
+    if abs(steps) >= 2**31:
+        raise UnsupportedModelError(f"{real} / {scale} leaves int32")
+    return int(steps) + zero_point
 
 
 def activation_range(activation: int, scale: np.float32, zero_point: int) -> tuple[int, int]:
@@ -147,15 +155,3 @@ def activation_range(activation: int, scale: np.float32, zero_point: int) -> tup
 def clamp_int8(values: np.ndarray, minimum: int = INT8_MIN, maximum: int = INT8_MAX) -> np.ndarray:
     """Clamps integers into [minimum, maximum] and narrows them to int8."""
     return np.clip(values, minimum, maximum).astype(np.int8)
-
-
-def window_output_size(same: bool, size: int, window: int, stride: int, dilation: int = 1) -> int:
-    """Output size along one axis of a convolution or pool; 0 or less when the window does not fit."""
-    effective = (window - 1) * dilation + 1
-    return (size + stride - 1) // stride if same else (size + stride - effective) // stride
-
-
-def window_pad_before(size: int, output: int, window: int, stride: int, dilation: int = 1) -> int:
-    """Rows (columns) of padding before the input: half of the total, rounded down; the odd one goes after."""
-    effective = (window - 1) * dilation + 1
-    return max((output - 1) * stride + effective - size, 0) // 2

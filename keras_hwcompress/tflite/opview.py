@@ -15,6 +15,7 @@ from keras_hwcompress.tflite.graph import NO_TENSOR, Graph, Op, Tensor
 
 MAX_DIMENSION = 2**15 - 1
 MAX_ELEMENTS = 2**31 - 1
+_SMALLEST_SCALE = np.float32(2.0**-126)
 _INT8, _UINT8 = np.dtype(np.int8), np.dtype(np.uint8)
 _ZERO_POINTS = {_INT8: (INT8_MIN, INT8_MAX), _UINT8: (0, 255)}
 
@@ -64,7 +65,9 @@ class OpView:
         """The stored values of an input that must be a constant."""
         tensor = self.input(position)
         if tensor.data is None:
-            raise UnsupportedModelError(f"the {what} must be a constant. Received: {tensor.name!r}, computed at run time")
+            raise UnsupportedModelError(
+                f"the {what} must be a constant. Received: {tensor.name!r}, computed at run time"
+            )
         return tensor.data
 
     def int8_input(self, position: int = 0) -> Affine1:
@@ -109,7 +112,8 @@ def quantization(tensor: Tensor, dtypes: Sequence[np.dtype] = (_INT8,)) -> Affin
     if quant is None or np.size(quant.scale) != 1 or np.size(quant.zero_point) != 1:
         raise UnsupportedModelError(f"expected one scale and one zero point. Received: {tensor.name!r}")
     scale, zero_point = np.float32(np.ravel(quant.scale)[0]), int(np.ravel(quant.zero_point)[0])
-    check_scales(np.array([scale]), tensor.name)
+    if not (_SMALLEST_SCALE <= scale < np.inf):
+        raise UnsupportedModelError(f"scales must be at least 2**-126 and finite. Received: {tensor.name!r} {scale}")
     low, high = _ZERO_POINTS[tensor.dtype]
     if not low <= zero_point <= high:
         raise UnsupportedModelError(f"the zero point must be in {low}..{high}. Received: {tensor.name!r} {zero_point}")
@@ -122,9 +126,3 @@ def check_size(tensor: Tensor) -> int:
     if not (all(size > 0 for size in tensor.shape) and count <= MAX_ELEMENTS):
         raise UnsupportedModelError(f"expected 1..2**31-1 elements. Received: {tensor.name!r} {tensor.shape}")
     return count
-
-
-def check_scales(scales: np.ndarray, name: str) -> None:
-    """Scales must be positive and finite."""
-    if not (np.all(np.isfinite(scales)) and np.all(scales > 0)):
-        raise UnsupportedModelError(f"scales must be positive and finite. Received: {name!r}")

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy as np
+
 from keras_hwcompress.errors import UnsupportedModelError
-from keras_hwcompress.tflite import prepare_elementwise, prepare_shapes, prepare_weighted, prepare_windows
+from keras_hwcompress.tflite import (
+    prepare_elementwise,
+    prepare_packed,
+    prepare_shapes,
+    prepare_weighted,
+    prepare_windows,
+)
 from keras_hwcompress.tflite.graph import Graph, Op
 from keras_hwcompress.tflite.layers import Layer
 from keras_hwcompress.tflite.opview import OpView
 
-HANDLERS: Mapping[str, Callable[[OpView], Layer]] = MappingProxyType(
+BUILTIN_HANDLERS: Mapping[str, Callable[[OpView], Layer]] = MappingProxyType(
     {
         **prepare_weighted.HANDLERS,
         **prepare_elementwise.HANDLERS,
@@ -19,6 +27,8 @@ HANDLERS: Mapping[str, Callable[[OpView], Layer]] = MappingProxyType(
         **prepare_windows.HANDLERS,
     }
 )
+
+CUSTOM_HANDLERS: Mapping[str, Callable[[OpView], Layer]] = MappingProxyType(dict(prepare_packed.HANDLERS))
 
 
 def prepare(graph: Graph) -> tuple[Layer, ...]:
@@ -41,17 +51,28 @@ def prepare(graph: Graph) -> tuple[Layer, ...]:
     layers: list[Layer] = []
     problems: list[str] = []
     for op in graph.ops:
-        handler = HANDLERS.get(op.kind)
+        handler = _handler(op)
         if handler is None:
             continue
         try:
-            layers.append(handler(OpView(graph, op)))
+            # An overflow of a float32 step gives a multiplier that is not finite, which is refused.
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                layers.append(handler(OpView(graph, op)))
         except UnsupportedModelError as error:
             problems.append(f"{op.kind} {_first_output(graph, op)!r}: {error}")
     unknown = _unknown_kinds(graph)
     if unknown or problems:
         raise UnsupportedModelError(_message(unknown, problems))
     return tuple(layers)
+
+
+def supported_kinds() -> tuple[str, ...]:
+    """Names of the operators that `prepare` knows: the builtin ones sorted, then the packed ones."""
+    return (*sorted(BUILTIN_HANDLERS), *CUSTOM_HANDLERS)
+
+
+def _handler(op: Op) -> Callable[[OpView], Layer] | None:
+    return (CUSTOM_HANDLERS if op.is_custom else BUILTIN_HANDLERS).get(op.kind)
 
 
 def _first_output(graph: Graph, op: Op) -> str:
@@ -61,12 +82,13 @@ def _first_output(graph: Graph, op: Op) -> str:
 def _unknown_kinds(graph: Graph) -> list[str]:
     found: dict[str, list[str]] = {}
     for op in graph.ops:
-        if op.kind not in HANDLERS:
+        if _handler(op) is None:
             found.setdefault(op.kind, []).append(_first_output(graph, op))
     return [f"{kind} x{len(names)} (first {names[0]!r})" for kind, names in found.items()]
 
 
 def _message(unknown: list[str], problems: list[str]) -> str:
-    parts = [f"unsupported operators: {', '.join(unknown)}"] if unknown else []
-    supported = f"supported operators: {', '.join(sorted(HANDLERS))}"
-    return "; ".join([*parts, *problems, supported])
+    if not unknown:
+        return "; ".join(problems)
+    supported = f"supported operators: {', '.join(supported_kinds())}"
+    return "; ".join([f"unsupported operators: {', '.join(unknown)}", *problems, supported])

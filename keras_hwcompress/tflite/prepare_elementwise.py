@@ -54,11 +54,12 @@ def sub(view: OpView) -> Layer:
 def mul(view: OpView) -> Layer:
     """MUL; TFLite multiplies and divides the three scales in float32."""
     first, second, target = view.int8_input(0).scale, view.int8_input(1).scale, view.int8_output().scale
-    with np.errstate(over="ignore", under="ignore"):
-        real = float(first * second / target)
+    real = float(first * second / target)
     multiplier, shift = quantize_multiplier(real)
     if shift > MAX_MUL_SHIFT:
-        raise UnsupportedModelError(f"scale a * scale b / output scale must be below 2**{MAX_MUL_SHIFT}. Received: {real}")
+        raise UnsupportedModelError(
+            f"scale a * scale b / output scale must be below 2**{MAX_MUL_SHIFT}. Received: {real}"
+        )
     names = ("a_multiplier", "b_multiplier", "a_shift", "b_shift", "left_shift")
     return _binary(view, "mul", {**dict.fromkeys(names, 0), "output_multiplier": multiplier, "output_shift": shift})
 
@@ -73,7 +74,9 @@ def _sum_constants(view: OpView) -> dict[str, int]:
     real = twice_max / (float(target) * 2**LEFT_SHIFT)
     output_multiplier, output_shift = quantize_multiplier(real)
     if output_shift > 0:
-        raise UnsupportedModelError(f"2 * max(input scale) / output scale must be below 2**{LEFT_SHIFT}. Received: {real}")
+        raise UnsupportedModelError(
+            f"2 * max(input scale) / output scale must be below 2**{LEFT_SHIFT}. Received: {real * 2**LEFT_SHIFT}"
+        )
     a_multiplier, a_shift = quantize_multiplier(float(first) / twice_max)
     b_multiplier, b_shift = quantize_multiplier(float(second) / twice_max)
     return {

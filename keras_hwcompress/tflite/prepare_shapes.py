@@ -20,7 +20,7 @@ def concatenation(view: OpView) -> Layer:
     """CONCATENATION; as in TFLite no activation can be fused and all tensors share one quantization."""
     if int(view.option("fusedActivationFunction", NO_ACTIVATION)) != NO_ACTIVATION:
         raise UnsupportedModelError("TFLite defines no fused activation for CONCATENATION")
-    tensors = [view.input(position) for position in range(len(view.op.inputs))]
+    tensors = [view.input(position) for position in range(max(len(view.op.inputs), 1))]
     target = view.int8_output()
     for tensor in tensors:
         if quantization(tensor) != target:

@@ -8,10 +8,11 @@ import numpy as np
 
 from keras_hwcompress.errors import UnsupportedModelError
 from keras_hwcompress.formats.table import table
-from keras_hwcompress.tflite.arithmetic import quantize_multiplier, window_output_size, window_pad_before
+from keras_hwcompress.tflite.arithmetic import quantize_multiplier
 from keras_hwcompress.tflite.graph import Tensor
 from keras_hwcompress.tflite.layers import Channels, Conv, FullyConnected, Layer, Weights
-from keras_hwcompress.tflite.opview import MAX_DIMENSION, OpView, check_scales, check_size
+from keras_hwcompress.tflite.opview import OpView, check_size
+from keras_hwcompress.tflite.window import Window, is_same, pair_option
 
 # Room for the output zero point that is added after the requantization.
 ACCUMULATOR_LIMIT = 2**31 - 256
@@ -47,7 +48,7 @@ def _convolution(view: OpView, op: str, values: np.ndarray, kernel: tuple[int, i
     source, target = view.int8_input(), view.int8_output()
     multiplier, shift = _multipliers(view, values.shape[0], channel_axis, float_product=False)
     activation_min, activation_max = view.activation()
-    window = window_of(view, kernel, values.shape[0])
+    window = Window(kernel, pair_option(view, "stride"), pair_option(view, "dilation", 1), is_same(view))
     return Conv(
         op=op,
         name=view.name,
@@ -59,7 +60,7 @@ def _convolution(view: OpView, op: str, values: np.ndarray, kernel: tuple[int, i
         output_zero_point=target.zero_point,
         activation_min=activation_min,
         activation_max=activation_max,
-        **window,
+        **window.geometry(view, values.shape[0]),
     )
 
 
@@ -97,42 +98,6 @@ def fully_connected_batch(view: OpView, rows: int, length: int) -> int:
             f"weights ({rows}, {length}) do not fit the shapes. Received: {view.input(0).shape} -> {view.output.shape}"
         )
     return batch
-
-
-def window_of(view: OpView, kernel: tuple[int, int], rows: int) -> dict[str, tuple[int, ...]]:
-    """Geometry fields of a Conv from the options of the operator and the shapes of its tensors."""
-    stride = (int(view.option("strideH", 0)), int(view.option("strideW", 0)))
-    dilation = (int(view.option("dilationHFactor", 1)), int(view.option("dilationWFactor", 1)))
-    same = is_same(view)
-    source = view.image(view.input(0))
-    check_window(kernel, stride, dilation)
-    axes = range(2)
-    output = tuple(window_output_size(same, source[i], kernel[i], stride[i], dilation[i]) for i in axes)
-    pad = tuple(window_pad_before(source[i], output[i], kernel[i], stride[i], dilation[i]) for i in axes)
-    view.expect_shape((1, *output, rows))
-    return {
-        "input": source,
-        "output": view.image(view.output),
-        "kernel": kernel,
-        "stride": stride,
-        "dilation": dilation,
-        "pad": pad,
-    }
-
-
-def is_same(view: OpView) -> bool:
-    """Whether the padding is SAME (0) rather than VALID (1)."""
-    padding = int(view.option("padding", 0))
-    if padding not in (0, 1):
-        raise UnsupportedModelError(f"expected padding SAME (0) or VALID (1). Received: {padding}")
-    return padding == 0
-
-
-def check_window(*pairs: tuple[int, int]) -> None:
-    """Kernel, stride and dilation must be positive and fit the runtime's int16."""
-    for pair in pairs:
-        if not all(1 <= value <= MAX_DIMENSION for value in pair):
-            raise UnsupportedModelError(f"kernel, stride and dilation must be in 1..{MAX_DIMENSION}. Received: {pairs}")
 
 
 def folded_channels(
@@ -228,7 +193,8 @@ def _weight_scales(view: OpView, rows: int, channel_axis: int) -> np.ndarray:
         )
     if np.any(np.asarray(quant.zero_point) != 0):
         raise UnsupportedModelError(f"weights must have zero point 0. Received: {tensor.name!r}")
-    check_scales(scales, tensor.name)
+    if not np.all(np.isfinite(scales) & (scales > 0)):
+        raise UnsupportedModelError(f"weight scales must be positive and finite. Received: {tensor.name!r}")
     return scales
 
 

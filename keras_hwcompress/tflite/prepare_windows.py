@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from keras_hwcompress.errors import UnsupportedModelError
-from keras_hwcompress.tflite.arithmetic import quantize_multiplier, window_output_size, window_pad_before
+from keras_hwcompress.tflite.arithmetic import quantize_multiplier
 from keras_hwcompress.tflite.axes import four_axes
 from keras_hwcompress.tflite.fixed_point import MAX_SOFTMAX_DEPTH, softmax_constants
 from keras_hwcompress.tflite.layers import Layer, Pool, Reduce, Softmax
 from keras_hwcompress.tflite.opview import OpView
-from keras_hwcompress.tflite.prepare_weighted import ACCUMULATOR_LIMIT, check_window, is_same
+from keras_hwcompress.tflite.prepare_weighted import ACCUMULATOR_LIMIT
+from keras_hwcompress.tflite.window import Window, is_same, pair_option
 
 _SOFTMAX_SCALE_TOLERANCE = 0.001
 
@@ -30,26 +31,21 @@ def max_pool(view: OpView) -> Layer:
 
 def _pool(view: OpView, op: str) -> Layer:
     view.int8_input()
-    window = (int(view.option("filterHeight", 0)), int(view.option("filterWidth", 0)))
-    stride = (int(view.option("strideH", 0)), int(view.option("strideW", 0)))
-    check_window(window, stride)
-    same, source = is_same(view), view.image(view.input(0))
-    output = tuple(window_output_size(same, source[i], window[i], stride[i]) for i in range(2))
-    pad = tuple(window_pad_before(source[i], output[i], window[i], stride[i]) for i in range(2))
-    view.expect_shape((1, *output, source[2]))
+    filter_size = (int(view.option("filterHeight", 0)), int(view.option("filterWidth", 0)))
+    window = Window(filter_size, pair_option(view, "stride"), (1, 1), is_same(view))
+    channels = view.image(view.input(0))[2]
+    geometry = window.geometry(view, channels)
+    geometry["filter"] = geometry.pop("kernel")
+    del geometry["dilation"]
     activation_min, activation_max = view.activation()
     return Pool(
         op=op,
         name=view.name,
         inputs=view.op.inputs,
         outputs=view.op.outputs,
-        input=source,
-        output=view.image(view.output),
-        filter=window,
-        stride=stride,
-        pad=pad,
         activation_min=activation_min,
         activation_max=activation_max,
+        **geometry,
     )
 
 

@@ -64,33 +64,34 @@ def _checked_inputs(graph: Graph, inputs: Sequence[np.ndarray]) -> dict[int, np.
 def _exact_matmul(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """int8 (n, k) times int8 (rows, k) transposed, as int64 (n, rows).
 
-    numpy multiplies integer matrices slowly, so this goes through BLAS in double. It is exact: `prepare` bounds
-    every partial sum of every order of summation by 128 * sum|w| < 2**31, and doubles hold integers up to 2**53.
+    numpy multiplies integer matrices slowly, so this goes through BLAS in floats. It is exact: every partial sum, in
+    any order of summation, is an integer of at most 128 * sum|w|. `prepare` bounds that by 2**31, and doubles hold
+    all integers up to 2**53; where it is at most 2**24, float32 is enough.
     """
-    return (activations.astype(np.float64) @ weights.astype(np.float64).T).astype(np.int64)
+    largest = 128 * int(np.abs(weights.astype(np.int16)).sum(axis=1, dtype=np.int64).max())
+    dtype = np.float32 if largest <= 2**24 else np.float64
+    return (activations.astype(dtype) @ weights.astype(dtype).T).astype(np.int64)
 
 
-def _requantize(
-    accumulators: np.ndarray, channels: Channels, layer: Conv | FullyConnected
-) -> np.ndarray:
+def _requantize(accumulators: np.ndarray, channels: Channels, layer: Conv | FullyConnected) -> np.ndarray:
     """int64 (..., rows) without bias -> int8."""
     scaled = multiply_by_quantized_multiplier(accumulators + channels.bias, channels.multiplier, channels.shift)
     return clamp_int8(scaled + layer.output_zero_point, layer.activation_min, layer.activation_max)
 
 
-def _windows(image: np.ndarray, layer: Conv | Pool, kernel: tuple[int, int], dilation: tuple[int, int], fill: int) -> np.ndarray:
+def _windows(
+    image: np.ndarray, layer: Conv | Pool, kernel: tuple[int, int], dilation: tuple[int, int], fill: int
+) -> np.ndarray:
     """A view (out_h, out_w, c, kernel_h, kernel_w) of the padded image (h, w, c).
 
     The image is padded (or cut) to exactly the extent that the output positions touch.
     """
-    extents = [
-        (layer.output[i] - 1) * layer.stride[i] + (kernel[i] - 1) * dilation[i] + 1 for i in range(2)
-    ]
+    reach = tuple((kernel[i] - 1) * dilation[i] + 1 for i in range(2))
+    extents = [(layer.output[i] - 1) * layer.stride[i] + reach[i] for i in range(2)]
     padded = np.full((*extents, image.shape[2]), fill, image.dtype)
     top, left = layer.pad
     inside = image[: extents[0] - top, : extents[1] - left]
     padded[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-    reach = tuple((kernel[i] - 1) * dilation[i] + 1 for i in range(2))
     windows = sliding_window_view(padded, reach, axis=(0, 1))
     return windows[:: layer.stride[0], :: layer.stride[1], :, :: dilation[0], :: dilation[1]]
 
@@ -177,9 +178,8 @@ def _reduce(layer: Reduce, operands: Sequence[np.ndarray]) -> np.ndarray:
     if layer.op == "reduce_max":
         return values.max(axis=axes)
     centred = (values.astype(np.int64) - layer.input_zero_point).sum(axis=axes)
-    return clamp_int8(
-        multiply_by_quantized_multiplier(centred, layer.multiplier, layer.shift) + layer.output_zero_point
-    )
+    scaled = multiply_by_quantized_multiplier(centred, layer.multiplier, layer.shift)
+    return clamp_int8(scaled + layer.output_zero_point)
 
 
 def _softmax(layer: Softmax, operands: Sequence[np.ndarray]) -> np.ndarray:
