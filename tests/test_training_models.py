@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -17,6 +18,7 @@ from keras_hwcompress.errors import HwcmpError, UnsupportedModelError
 from keras_hwcompress.training import (
     CompressedLayer,
     Nary,
+    Rule,
     compressed_layers,
     promises,
     set_strength,
@@ -24,9 +26,9 @@ from keras_hwcompress.training import (
     wrap,
     wrap_report,
 )
+from keras_hwcompress.training.models import leaf_layers
 
 L = keras.layers
-each_model = pytest.mark.parametrize("kind", MODELS)
 
 
 def values(model):
@@ -84,7 +86,7 @@ def test_a_trained_model_survives_saving_and_strips_to_the_same_function(model, 
 def test_promises_count_what_the_stripped_kernels_hold(model):
     result = wrap(model, Nary(3))
     found = promises(result)
-    plain = dict(wrap_paths(strip(result)))
+    plain = dict(leaf_layers(strip(result)))
     assert {promise.path for promise in found} == {path for path, _ in compressed_layers(result)}
     for promise in found:
         kernel = ops.convert_to_numpy(getattr(plain[promise.path], promise.kernel))
@@ -92,10 +94,36 @@ def test_promises_count_what_the_stripped_kernels_hold(model):
         assert promise.zeros == np.count_nonzero(kernel == 0) > 0 and promise.levels == 3
 
 
-def wrap_paths(model):
-    from keras_hwcompress.training.models import leaf_layers
+def test_state_is_derived_from_the_weights_of_the_model_and_not_from_those_of_a_new_layer():
+    model = randomise(sequential())
+    result = wrap(model, Nary(3, sparsity=0.5, scale="learned"))
+    kernel = ops.convert_to_numpy(model.get_layer("head").kernel)
+    (state,) = result.get_layer("head").states
+    mask = np.abs(kernel) > np.median(np.abs(kernel))
+    assert np.array_equal(ops.convert_to_numpy(state["mask"]), mask.astype(np.float32))
+    expected = (np.abs(kernel) * mask).sum(0) / mask.sum(0)
+    assert np.allclose(ops.convert_to_numpy(state["scale"]).ravel(), expected, atol=1e-6)
 
-    return leaf_layers(model)
+
+def test_a_rule_of_ones_own_needs_one_method_and_works_everywhere(tmp_path):
+    result = trained(wrap(functional(), Halves()))
+    result.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    inputs, _ = data_for(result)
+    assert np.array_equal(outputs(strip(loaded), inputs), outputs(result, inputs))
+    for _, layer in compressed_layers(loaded):
+        assert all(np.all(ops.convert_to_numpy(kernel) % 0.5 == 0) for kernel in layer.forward_kernels().values())
+    with pytest.raises(NotImplementedError, match="Rule must define constrain"):
+        wrap(sequential(), Rule())(data_for(sequential())[0])
+
+
+@keras.saving.register_keras_serializable(package="tests")
+@dataclass(frozen=True)
+class Halves(Rule):
+    """Rounds to multiples of a half."""
+
+    def constrain(self, weights, state):
+        return ops.round(weights * 2) / 2 * state["mask"]
 
 
 def test_a_shared_layer_becomes_one_wrapper_with_two_uses():
@@ -284,7 +312,7 @@ def test_training_learns_in_graph_mode_under_three_levels():
     result = wrap(randomise(model), Nary(3, scale="learned"))
     result.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
     start = result.evaluate(inputs, labels, verbose=0)[1]
-    result.fit(inputs, labels, epochs=15, batch_size=32, verbose=0)
+    result.fit(inputs, labels, epochs=12, batch_size=32, verbose=0)
     assert result.evaluate(inputs, labels, verbose=0)[1] > max(0.8, start)
     assert {promise.levels for promise in promises(result)} == {3}
 

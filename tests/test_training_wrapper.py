@@ -79,6 +79,14 @@ def test_every_output_channel_holds_at_most_n_levels_and_runs_with_them(case, ru
 
 
 @each_layer
+def test_a_row_is_one_output_channel(case):
+    layer = wrapped(case, Nary(3))
+    for state in layer.states:
+        kernel = np.random.default_rng(0).normal(size=state.shape)
+        assert np.array_equal(state.spec.rows(kernel), rows_of(state.spec.name, kernel, layer.layer))
+
+
+@each_layer
 def test_three_levels_per_channel_are_those_of_ternary_weight_networks(case):
     layer = wrapped(case, Nary(3))
     for name, kernel in kernels(layer).items():
