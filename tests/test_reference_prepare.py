@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from build import GraphBuilder
-from oracles import assert_equal_to, builtin_ref, random_inputs
+from oracles import assert_equal_to, builtin_ref
 
 from keras_hwcompress.errors import UnsupportedModelError
 from keras_hwcompress.tflite import reference
