@@ -76,6 +76,10 @@ def _retype(position, **fields):
     return change
 
 
+def _restore(position, data):
+    return _retype(position, data=data, shape=data.shape, dtype=data.dtype)
+
+
 def _requantize(position, **fields):
     def change(builder):
         op = builder.ops[-1]
@@ -97,7 +101,7 @@ def _option(**options):
     ("change", "reason"),
     [
         (_retype(1, data=None), "the weights must be a constant"),
-        (_retype(1, dtype=np.dtype(np.float32)), "expected int8 weights"),
+        (_restore(1, np.zeros((3, 3, 3, 2), np.float32)), "expected int8 weights"),
         (_retype(0, dtype=np.dtype(np.float32), quantization=None), "expected int8"),
         (_retype(0, dtype=np.dtype(np.int16)), "expected int8"),
         (_retype(0, shape=(2, 4, 4, 2)), "expected the shape (1, h, w, c)"),
@@ -108,8 +112,9 @@ def _option(**options):
         (_requantize(1, zero_point=np.array([0, 1, 0])), "weights must have zero point 0"),
         (_requantize(1, axis=3), "one per output channel (axis 0)"),
         (_requantize(1, scale=np.array([0.1, np.nan, 0.1], np.float32)), "weight scales must be positive and finite"),
-        (_retype(2, data=np.zeros(3, np.int64)), "expected an int32 bias of 3"),
-        (_retype(2, data=np.zeros(4, np.int32)), "expected an int32 bias of 3"),
+        (_restore(2, np.zeros(3, np.int64)), "expected an int32 bias of 3"),
+        (_restore(2, np.zeros(4, np.int32)), "expected an int32 bias of 3"),
+        (_retype(2, data=np.zeros(4, np.int32)), "the bias must have the tensor's shape and type"),
         (_retype(3, shape=(1, 3, 4, 3)), "expected the output shape (1, 4, 4, 3)"),
         (_option(strideH=0), "kernel, stride and dilation must be in 1..32767"),
         (_option(padding=7), "expected padding SAME"),

@@ -68,6 +68,8 @@ class OpView:
             raise UnsupportedModelError(
                 f"the {what} must be a constant. Received: {tensor.name!r}, computed at run time"
             )
+        if tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype:
+            raise UnsupportedModelError(f"the {what} must have the tensor's shape and type. Received: {tensor.name!r}")
         return tensor.data
 
     def int8_input(self, position: int = 0) -> Affine1:

@@ -29,7 +29,8 @@ def concatenation(view: OpView) -> Layer:
             )
     axis = _normalized_axis(int(view.option("axis", 0)), len(view.output.shape))
     shapes = [tensor.shape for tensor in tensors]
-    if any(shape[:axis] + shape[axis + 1 :] != shapes[0][:axis] + shapes[0][axis + 1 :] for shape in shapes):
+    rests = {(len(shape), shape[:axis], shape[axis + 1 :]) for shape in shapes}
+    if len(rests) != 1 or len(shapes[0]) != len(view.output.shape):
         raise UnsupportedModelError(f"the inputs differ outside axis {axis}. Received: {shapes}")
     joined = (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])
     view.expect_shape(joined)
