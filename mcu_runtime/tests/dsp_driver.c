@@ -211,10 +211,20 @@ static void plain_numbers(layer *item, int32_t rows, uint32_t length, uint32_t i
     describe(item);
 }
 
-static void count_conv(layer_op op, hwcmp_dims input, int16_t out_c, int16_t kernel, int16_t stride, bool same)
+/* "count name macs scratch": the line of the next count in the plugin's file. */
+static void put_count(const char *name, uint32_t macs, size_t scratch)
 {
-    const int16_t pad_h = (int16_t)(same && (stride == 1 || input.h % 2 != 0) ? kernel / 2 : 0);
-    const int16_t pad_w = (int16_t)(same && (stride == 1 || input.w % 2 != 0) ? kernel / 2 : 0);
+    port_puts("count ");
+    port_puts(name);
+    put_number(" ", (int32_t)macs);
+    put_number(" ", (int32_t)scratch);
+    port_puts("\n");
+}
+
+/* Padding "same". */
+static void count_conv(const char *name, layer_op op, hwcmp_dims input, int16_t out_c, int16_t kernel, int16_t stride)
+{
+    const int16_t pad = (int16_t)(stride == 1 ? kernel / 2 : 0);
     const hwcmp_dims output = {(int16_t)((input.h + stride - 1) / stride), (int16_t)((input.w + stride - 1) / stride),
                                out_c};
     const uint32_t length = (uint32_t)kernel * (uint32_t)kernel * (op == CONV2D ? (uint32_t)input.c : 1U);
@@ -222,60 +232,56 @@ static void count_conv(layer_op op, hwcmp_dims input, int16_t out_c, int16_t ker
 
     item.conv = (hwcmp_conv_params){.input = input, .output = output, .kernel_h = kernel, .kernel_w = kernel,
                                     .stride_h = stride, .stride_w = stride, .dilation_h = 1, .dilation_w = 1,
-                                    .pad_top = pad_h, .pad_left = pad_w, .tile_rows = 1, .input_zero_point = -5,
+                                    .pad_top = pad, .pad_left = pad, .tile_rows = 1, .input_zero_point = -5,
                                     .output_zero_point = 3, .activation_min = -128, .activation_max = 127};
     item.output_bytes = (uint32_t)output.h * (uint32_t)output.w * (uint32_t)output.c;
-    item.macs = item.output_bytes * length;
     plain_numbers(&item, out_c, length, (uint32_t)input.h * (uint32_t)input.w * (uint32_t)input.c);
     check_layer(&item, true);
-    put_number("count ", (int32_t)item.macs);
-    put_number(" ", (int32_t)scratch_bytes(&item, false));
-    port_puts("\n");
+    put_count(name, item.output_bytes * length, scratch_bytes(&item, false));
 }
 
-static void count_fully_connected(int32_t length, int32_t rows)
+static void count_fully_connected(const char *name, int32_t length, int32_t rows)
 {
     layer item = {.op = FULLY_CONNECTED};
 
     item.fully = (hwcmp_fully_connected_params){1, length, 1, -5, 3, -128, 127};
     item.output_bytes = (uint32_t)rows;
-    item.macs = (uint32_t)(length * rows);
     plain_numbers(&item, rows, (uint32_t)length, (uint32_t)length);
     check_layer(&item, true);
-    put_number("count ", (int32_t)item.macs);
-    put_number(" ", (int32_t)scratch_bytes(&item, false));
-    port_puts("\n");
+    put_count(name, (uint32_t)(length * rows), scratch_bytes(&item, false));
 }
 
-static void count_add(int8_t a_shift, int8_t b_shift)
+static void count_add(const char *name, int8_t a_shift, int8_t b_shift)
 {
     const hwcmp_binary_params params = {{1, 16, 16, 16}, {4096, 256, 16, 1}, {4096, 256, 16, 1}, 1073741824, 1717986918,
                                         1455063552, a_shift, b_shift, -18, 20, -5, 7, 3, -128, 127};
     check_add(true, &params);
-    port_puts("count 4096 0\n");
+    put_count(name, 4096U, 0U);
 }
 
 static void count_all(void)
 {
-    count_conv(CONV2D, (hwcmp_dims){16, 16, 16}, 32, 3, 1, true);
-    count_conv(CONV2D, (hwcmp_dims){16, 16, 32}, 32, 3, 1, true);
-    count_conv(CONV2D, (hwcmp_dims){25, 5, 64}, 64, 1, 1, true);
-    count_conv(CONV2D, (hwcmp_dims){32, 32, 3}, 16, 3, 1, true);
-    count_conv(CONV2D, (hwcmp_dims){32, 32, 16}, 32, 3, 2, true);
-    count_conv(CONV2D, (hwcmp_dims){8, 8, 64}, 64, 3, 1, true);
-    count_conv(CONV2D, (hwcmp_dims){6, 6, 128}, 128, 1, 1, true);
-    count_conv(CONV2D, (hwcmp_dims){24, 24, 8}, 16, 1, 1, true);
-    count_conv(CONV2D, (hwcmp_dims){1, 1, 640}, 128, 1, 1, true);
-    count_conv(DEPTHWISE_CONV2D, (hwcmp_dims){25, 5, 64}, 64, 3, 1, true);
-    count_conv(DEPTHWISE_CONV2D, (hwcmp_dims){24, 24, 16}, 16, 3, 1, true);
-    count_conv(DEPTHWISE_CONV2D, (hwcmp_dims){24, 24, 16}, 16, 3, 2, true);
-    count_conv(DEPTHWISE_CONV2D, (hwcmp_dims){24, 24, 16}, 16, 5, 1, true);
-    count_fully_connected(640, 128);
-    count_fully_connected(128, 128);
-    count_fully_connected(64, 10);
-    count_fully_connected(490, 30);
-    count_add(0, -1);
-    count_add(-2, -1);
+    count_conv("conv3x3_16to32_16x16", CONV2D, (hwcmp_dims){16, 16, 16}, 32, 3, 1);
+    count_conv("conv3x3_32to32_16x16", CONV2D, (hwcmp_dims){16, 16, 32}, 32, 3, 1);
+    count_conv("conv3x3_16to16_32x32", CONV2D, (hwcmp_dims){32, 32, 16}, 16, 3, 1);
+    count_conv("conv3x3_64to64_8x8", CONV2D, (hwcmp_dims){8, 8, 64}, 64, 3, 1);
+    count_conv("conv3x3_3to16_32x32", CONV2D, (hwcmp_dims){32, 32, 3}, 16, 3, 1);
+    count_conv("conv3x3s2_16to32_32x32", CONV2D, (hwcmp_dims){32, 32, 16}, 32, 3, 2);
+    count_conv("conv5x5_8to16_16x16", CONV2D, (hwcmp_dims){16, 16, 8}, 16, 5, 1);
+    count_conv("conv1x1_64to64_25x5", CONV2D, (hwcmp_dims){25, 5, 64}, 64, 1, 1);
+    count_conv("conv1x1_128to128_6x6", CONV2D, (hwcmp_dims){6, 6, 128}, 128, 1, 1);
+    count_conv("conv1x1_8to16_24x24", CONV2D, (hwcmp_dims){24, 24, 8}, 16, 1, 1);
+    count_conv("conv1x1_640to128_1x1", CONV2D, (hwcmp_dims){1, 1, 640}, 128, 1, 1);
+    count_conv("depthwise3x3_64_25x5", DEPTHWISE_CONV2D, (hwcmp_dims){25, 5, 64}, 64, 3, 1);
+    count_conv("depthwise3x3_16_24x24", DEPTHWISE_CONV2D, (hwcmp_dims){24, 24, 16}, 16, 3, 1);
+    count_conv("depthwise3x3s2_16_24x24", DEPTHWISE_CONV2D, (hwcmp_dims){24, 24, 16}, 16, 3, 2);
+    count_conv("depthwise5x5_16_24x24", DEPTHWISE_CONV2D, (hwcmp_dims){24, 24, 16}, 16, 5, 1);
+    count_fully_connected("fully_connected_640to128", 640, 128);
+    count_fully_connected("fully_connected_128to128", 128, 128);
+    count_fully_connected("fully_connected_64to10", 64, 10);
+    count_fully_connected("fully_connected_490to30", 490, 30);
+    count_add("add_one_operand_shifted", 0, -1);
+    count_add("add_both_operands_shifted", -2, -1);
 }
 
 int main(void)

@@ -22,7 +22,7 @@ typedef struct {
     hwcmp_weights weights;
     hwcmp_channels channels;
     const int8_t *input;
-    uint32_t output_bytes, macs;
+    uint32_t output_bytes;
 } layer;
 
 /* ---- numbers ------------------------------------------------------------------------------------------- */
@@ -195,7 +195,6 @@ static void pick_conv(layer *item)
         (uint32_t)params->kernel_h * (uint32_t)params->kernel_w * (depthwise ? 1U : (uint32_t)params->input.c);
     const uint32_t pixels = (uint32_t)params->output.h * (uint32_t)params->output.w;
     item->output_bytes = pixels * (uint32_t)params->output.c;
-    item->macs = item->output_bytes * length;
     place(item, (uint32_t)params->input.h * (uint32_t)params->input.w * (uint32_t)params->input.c, params->output.c,
           length);
 }
@@ -212,7 +211,6 @@ static void pick_fully_connected(layer *item)
     params->output_zero_point = pick_zero_point();
     pick_activation(&params->activation_min, &params->activation_max);
     item->output_bytes = (uint32_t)(params->batch * rows);
-    item->macs = item->output_bytes * (uint32_t)params->input_length;
     place(item, (uint32_t)(params->batch * params->input_length), rows, (uint32_t)params->input_length);
 }
 

@@ -36,19 +36,19 @@ static inline hwcmp_dsp_column hwcmp_dsp_first_column(uint32_t *buffer, uint32_t
 static inline uint32_t *hwcmp_dsp_put_groups(uint32_t *to, uint32_t step, const int8_t *from, uint32_t count)
 {
     __asm__ volatile("1:\n\t"
-                     "ldr r3, [%[from]], #4\n\t"
-                     "ldr r5, [%[from]], #4\n\t"
-                     "sxtb16 r4, r3, ror #8\n\t"
-                     "sxtb16 r3, r3\n\t"
-                     "sxtb16 r6, r5, ror #8\n\t"
-                     "sxtb16 r5, r5\n\t"
-                     "stmia %[to], {r3-r6}\n\t"
+                     "ldr r8, [%[from]], #4\n\t"
+                     "ldr r10, [%[from]], #4\n\t"
+                     "sxtb16 r9, r8, ror #8\n\t"
+                     "sxtb16 r8, r8\n\t"
+                     "sxtb16 r11, r10, ror #8\n\t"
+                     "sxtb16 r10, r10\n\t"
+                     "stmia %[to], {r8-r11}\n\t"
                      "add %[to], %[to], %[step], lsl #2\n\t"
                      "subs %[count], %[count], #1\n\t"
                      "bne 1b"
                      : [to] "+r"(to), [from] "+r"(from), [count] "+r"(count)
                      : [step] "r"(step)
-                     : "r3", "r4", "r5", "r6", "cc", "memory");
+                     : "r8", "r9", "r10", "r11", "cc", "memory");
     return to;
 }
 

@@ -101,10 +101,38 @@ static bool is_inside(int32_t at, int32_t extent)
     return at >= 0 && at < extent;
 }
 
-/* Whether a window's kernel rows are runs of neighbouring bytes within the input's rows. */
-static bool rows_are_runs(const hwcmp_conv_params *params, int32_t x)
+/* Whether the kernel rows of the window whose first tap is input row y, column x are runs of input bytes. */
+static bool is_runs(const hwcmp_conv_params *params, int32_t y, int32_t x)
 {
-    return params->dilation_w == 1 && hwcmp_taps_inside(x, params->kernel_w, 1, params->input.w);
+    return params->dilation_w == 1 && hwcmp_taps_inside(x, params->kernel_w, 1, params->input.w) &&
+           hwcmp_taps_inside(y, params->kernel_h, params->dilation_h, params->input.h);
+}
+
+/* Null outside the input. */
+static const int8_t *pixel_at(const window_source *source, int32_t y, int32_t x)
+{
+    const hwcmp_conv_params *params = source->params;
+
+    if (!is_inside(y, params->input.h) || !is_inside(x, params->input.w)) {
+        return NULL;
+    }
+    return source->input + ((size_t)y * (size_t)params->input.w + (size_t)x) * (size_t)params->input.c;
+}
+
+/* The runs of a window: `bytes` each, `step` apart in the input. */
+typedef struct {
+    const int8_t *from;
+    uint32_t bytes, step, count;
+} window_runs;
+
+static window_runs runs_of(const window_source *source, int32_t y, int32_t x)
+{
+    const hwcmp_conv_params *params = source->params;
+    const uint32_t depth = (uint32_t)params->input.c;
+    const window_runs runs = {pixel_at(source, y, x), (uint32_t)params->kernel_w * depth,
+                              (uint32_t)params->input.w * depth * (uint32_t)params->dilation_h,
+                              (uint32_t)params->kernel_h};
+    return runs;
 }
 
 /* memcpy for a few bytes, without the call. */
@@ -125,86 +153,78 @@ static inline int8_t *copy(int8_t *to, const int8_t *from, uint32_t count)
     return to;
 }
 
-/* One kernel row of a window from input column x on, tap by tap; `row` is its input row, null if outside. */
-static int8_t *gather_taps(const hwcmp_conv_params *params, const int8_t *row, int32_t x, int8_t *to)
+static __attribute__((noinline)) void gather_runs(window_runs runs, int8_t *to)
 {
-    const uint32_t depth = (uint32_t)params->input.c;
-
-    for (int32_t tap = 0; tap < params->kernel_w; tap++) {
-        if (row != NULL && is_inside(x, params->input.w)) {
-            to = copy(to, row + (uint32_t)x * depth, depth);
-        } else {
-            memset(to, params->input_zero_point, depth);
-            to += depth;
-        }
-        x += params->dilation_w;
-    }
-    return to;
-}
-
-/* The window whose first tap is input row y, column x, as bytes. */
-static __attribute__((noinline)) void gather(const window_source *source, int32_t y, int32_t x)
-{
-    const hwcmp_conv_params *params = source->params;
-    const uint32_t depth = (uint32_t)params->input.c;
-    const uint32_t row_bytes = (uint32_t)params->input.w * depth;
-    const uint32_t run = (uint32_t)params->kernel_w * depth;
-    const bool runs = rows_are_runs(params, x);
-    int8_t *to = source->window;
-
-    for (const int8_t *end = to + source->length; to != end; y += params->dilation_h) {
-        const int8_t *row = is_inside(y, params->input.h) ? source->input + (uint32_t)y * row_bytes : NULL;
-        if (row != NULL && runs) {
-            to = copy(to, row + (uint32_t)x * depth, run);
-        } else {
-            to = gather_taps(params, row, x, to);
-        }
+    for (; runs.count > 0U; runs.count--) {
+        to = copy(to, runs.from, runs.bytes);
+        runs.from += runs.step;
     }
 }
 
-/* As gather_taps(), straight into a column whose next group is `to`. */
-static uint32_t *put_taps(const window_source *source, const int8_t *row, int32_t x, uint32_t step, uint32_t *to)
+static __attribute__((noinline)) void gather_taps(const window_source *source, int32_t y, int32_t x, int8_t *to)
 {
     const hwcmp_conv_params *params = source->params;
     const uint32_t depth = (uint32_t)params->input.c;
 
-    for (int32_t tap = 0; tap < params->kernel_w; tap++) {
-        const bool inside = row != NULL && is_inside(x, params->input.w);
-        to = hwcmp_dsp_put_groups(to, step, inside ? row + (uint32_t)x * depth : source->window, depth / 8U);
-        x += params->dilation_w;
+    for (int32_t row = 0; row < params->kernel_h; row++) {
+        for (int32_t tap = 0; tap < params->kernel_w; tap++) {
+            const int8_t *pixel =
+                pixel_at(source, y + row * params->dilation_h, x + tap * params->dilation_w);
+            if (pixel != NULL) {
+                to = copy(to, pixel, depth);
+            } else {
+                memset(to, params->input_zero_point, depth);
+                to += depth;
+            }
+        }
     }
-    return to;
 }
 
-/* As gather(), straight into a column. */
-static __attribute__((noinline)) void put_groups(const window_source *source, int32_t y, int32_t x,
-                                                 const hwcmp_dsp_column *column)
+static __attribute__((noinline)) void put_runs(window_runs runs, uint32_t *to, uint32_t step)
+{
+    for (; runs.count > 0U; runs.count--) {
+        to = hwcmp_dsp_put_groups(to, step, runs.from, runs.bytes / 8U);
+        runs.from += runs.step;
+    }
+}
+
+static __attribute__((noinline)) void put_taps(const window_source *source, int32_t y, int32_t x, uint32_t *to,
+                                               uint32_t step)
 {
     const hwcmp_conv_params *params = source->params;
-    const uint32_t depth = (uint32_t)params->input.c;
-    const uint32_t row_bytes = (uint32_t)params->input.w * depth;
-    const uint32_t run_groups = (uint32_t)params->kernel_w * depth / 8U;
-    const uint32_t step = column->step;
-    const bool runs = rows_are_runs(params, x);
-    uint32_t *to = column->groups;
 
-    for (const uint32_t *end = to + column->count * step; to != end; y += params->dilation_h) {
-        const int8_t *row = is_inside(y, params->input.h) ? source->input + (uint32_t)y * row_bytes : NULL;
-        if (row != NULL && runs) {
-            to = hwcmp_dsp_put_groups(to, step, row + (uint32_t)x * depth, run_groups);
-        } else {
-            to = put_taps(source, row, x, step, to);
+    for (int32_t row = 0; row < params->kernel_h; row++) {
+        for (int32_t tap = 0; tap < params->kernel_w; tap++) {
+            const int8_t *pixel =
+                pixel_at(source, y + row * params->dilation_h, x + tap * params->dilation_w);
+            to = hwcmp_dsp_put_groups(to, step, pixel != NULL ? pixel : source->window, (uint32_t)params->input.c / 8U);
         }
+    }
+}
+
+static void put_gathered(const window_source *source, int32_t y, int32_t x, const hwcmp_dsp_column *column)
+{
+    if (is_runs(source->params, y, x)) {
+        gather_runs(runs_of(source, y, x), source->window);
+    } else {
+        gather_taps(source, y, x, source->window);
+    }
+    hwcmp_dsp_put(column, source->window, source->length);
+}
+
+static void put_groups(const window_source *source, int32_t y, int32_t x, const hwcmp_dsp_column *column)
+{
+    if (is_runs(source->params, y, x)) {
+        put_runs(runs_of(source, y, x), column->groups, column->step);
+    } else {
+        put_taps(source, y, x, column->groups, column->step);
     }
 }
 
 static void put_one_tap(const window_source *source, int32_t y, int32_t x, const hwcmp_dsp_column *column)
 {
-    const hwcmp_conv_params *params = source->params;
-    const uint32_t pixel = (uint32_t)y * (uint32_t)params->input.w + (uint32_t)x;
-    const bool inside = is_inside(y, params->input.h) && is_inside(x, params->input.w);
-
-    hwcmp_dsp_put(column, inside ? source->input + pixel * source->length : source->window, source->length);
+    const int8_t *pixel = pixel_at(source, y, x);
+    hwcmp_dsp_put(column, pixel != NULL ? pixel : source->window, source->length);
 }
 
 /* Four interleaved columns: their windows are neighbours, the first tap of the first is input row y, column x. */
@@ -243,8 +263,7 @@ static void put_window(const window_source *source, int32_t y, int32_t x, const 
         put_groups(source, y, x, column);
         break;
     default:
-        gather(source, y, x);
-        hwcmp_dsp_put(column, source->window, source->length);
+        put_gathered(source, y, x, column);
         break;
     }
 }

@@ -144,16 +144,15 @@ static void fill(int16_t *to, int32_t count, int32_t value)
 }
 
 /* `count` values, `step` bytes apart. */
-static void widen(int16_t *to, const int8_t *from, size_t step, int32_t count)
+static __attribute__((noinline)) void widen(int16_t *to, const int8_t *from, size_t step, int32_t count)
 {
-    for (; count >= 4; count -= 4) {
-        const int8_t *second = from + step;
+    for (const int16_t *end = to + (count & ~3); to != end; to += 4) {
+        const int8_t *third = from + 2U * step;
         hwcmp_dsp_store(to, pair_of(from[0], from[step]));
-        hwcmp_dsp_store(to + 2, pair_of(second[step], second[2U * step]));
-        from += 4U * step;
-        to += 4;
+        hwcmp_dsp_store(to + 2, pair_of(third[0], third[step]));
+        from = third + 2U * step;
     }
-    for (; count > 0; count--) {
+    for (const int16_t *end = to + (count & 3); to != end;) {
         *to++ = *from;
         from += step;
     }
@@ -181,23 +180,32 @@ static void put_band(const layer_plan *plan, int32_t first, int32_t count, int32
 
 /* ---- one output channel ------------------------------------------------------------------------------- */
 
+/* Rows of taps, filled up to pairs with a zero. */
 static void put_taps(const layer_plan *plan, const int8_t *weights, int16_t *taps)
 {
+    const size_t step = plan->lanes.weight_step;
+
     for (int32_t line = 0; line < plan->lines.taps; line++) {
         const int8_t *from = weights + (size_t)line * plan->lines.weight_step;
-        for (int32_t tap = 0; tap < taps_step(plan); tap++) {
-            taps[tap] = tap < plan->lanes.taps ? from[(size_t)tap * plan->lanes.weight_step] : 0;
+        for (int32_t tap = 0; tap < plan->lanes.taps; tap++) {
+            *taps++ = *from;
+            from += step;
         }
-        taps += taps_step(plan);
+        if (plan->lanes.taps % 2 != 0) {
+            *taps++ = 0;
+        }
     }
 }
 
-/* t0 t1 t2 0 to t0 t1 t1 t2 */
-static void repeat_middle_taps(int16_t *taps)
+/* Three rows t0 t1 t1 t2. */
+static void put_fast_taps(const layer_plan *plan, const int8_t *weights, int16_t *taps)
 {
+    const size_t step = plan->lanes.weight_step;
+
     for (int32_t line = 0; line < 3; line++) {
-        taps[3] = taps[2];
-        taps[2] = taps[1];
+        hwcmp_dsp_store(taps, pair_of(weights[0], weights[step]));
+        hwcmp_dsp_store(taps + 2, pair_of(weights[step], weights[2U * step]));
+        weights += plan->lines.weight_step;
         taps += 4;
     }
 }
@@ -219,7 +227,6 @@ static void convolve_fast(const layer_plan *plan, int32_t lines, const hwcmp_dsp
                                      .last_outputs = (uint32_t)plan->lanes.outputs - 4U * (blocks - 1U),
                                      .channel = *channel};
 
-    repeat_middle_taps(scratch->taps);
     if (plan->lanes.stride == 1) {
         hwcmp_dsp_dot_plane_stride1(&job);
     } else {
@@ -227,41 +234,91 @@ static void convolve_fast(const layer_plan *plan, int32_t lines, const hwcmp_dsp
     }
 }
 
-static uint32_t window_sum(const layer_plan *plan, const int16_t *x, const int16_t *taps)
+/* What window sums need: values from line of taps to line of taps, and the shape of the taps. */
+typedef struct {
+    int32_t line_step, lines, taps, taps_step, dilation, stride;
+} window_shape;
+
+static __attribute__((noinline)) uint32_t window_sum(const window_shape *shape, const int16_t *x, const int16_t *taps)
 {
-    const int32_t line_step = plan->lines.dilation * plan->elements;
-    const int32_t dilation = plan->lanes.dilation;
     uint32_t sum = 0;
 
-    for (int32_t line = 0; line < plan->lines.taps; line++) {
-        if (dilation == 1) {
-            for (int32_t tap = 0; tap < taps_step(plan); tap += 2) {
-                sum = hwcmp_dsp_dual_mac(hwcmp_dsp_load(x + tap), hwcmp_dsp_load(taps + tap), sum);
-            }
-        } else {
-            for (int32_t tap = 0; tap < plan->lanes.taps; tap++) {
-                sum += (uint32_t)(x[tap * dilation] * taps[tap]);
-            }
+    for (int32_t line = 0; line < shape->lines; line++) {
+        const int16_t *value = x;
+        for (int32_t tap = 0; tap < shape->taps; tap++) {
+            sum += (uint32_t)(*value * taps[tap]);
+            value += shape->dilation;
         }
-        x += line_step;
-        taps += taps_step(plan);
+        x += shape->line_step;
+        taps += shape->taps_step;
     }
     return sum;
+}
+
+/* Four windows next to each other, without dilation: taps in pairs, 11 instructions for two taps of each. */
+static __attribute__((noinline)) void window_sums(const window_shape *shape, const int16_t *x, const int16_t *taps,
+                                                  uint32_t sums[4])
+{
+    const int32_t stride = shape->stride;
+    const int32_t next_line = shape->line_step - shape->taps_step;
+    const int16_t *x2 = x + 2 * stride;
+    uint32_t sum0 = 0;
+    uint32_t sum1 = 0;
+    uint32_t sum2 = 0;
+    uint32_t sum3 = 0;
+
+    for (int32_t line = 0; line < shape->lines; line++) {
+        for (const int16_t *end = taps + shape->taps_step; taps != end; taps += 2) {
+            const uint32_t pair = hwcmp_dsp_load(taps);
+            sum1 = hwcmp_dsp_dual_mac(hwcmp_dsp_load(x + stride), pair, sum1);
+            sum0 = hwcmp_dsp_dual_mac(hwcmp_dsp_load(x), pair, sum0);
+            sum3 = hwcmp_dsp_dual_mac(hwcmp_dsp_load(x2 + stride), pair, sum3);
+            sum2 = hwcmp_dsp_dual_mac(hwcmp_dsp_load(x2), pair, sum2);
+            x += 2;
+            x2 += 2;
+        }
+        x += next_line;
+        x2 += next_line;
+    }
+    sums[0] = sum0;
+    sums[1] = sum1;
+    sums[2] = sum2;
+    sums[3] = sum3;
+}
+
+/* One output line, `count` outputs `step` bytes apart. */
+static void convolve_line(const window_shape *shape, const hwcmp_dsp_channel *channel, const int16_t *x,
+                          const int16_t *taps, int32_t count, size_t step, int8_t *output)
+{
+    if (shape->dilation == 1) {
+        for (; count >= 4; count -= 4) {
+            uint32_t sums[4];
+            window_sums(shape, x, taps, sums);
+            for (int32_t i = 0; i < 4; i++) {
+                *output = hwcmp_dsp_finish(channel, (int32_t)(sums[i] + (uint32_t)channel->bias));
+                output += step;
+            }
+            x += 4 * shape->stride;
+        }
+    }
+    for (; count > 0; count--) {
+        *output = hwcmp_dsp_finish(channel, (int32_t)(window_sum(shape, x, taps) + (uint32_t)channel->bias));
+        output += step;
+        x += shape->stride;
+    }
 }
 
 static void convolve_any(const layer_plan *plan, int32_t lines, const hwcmp_dsp_channel *channel,
                          const scratch_parts *scratch, int8_t *output)
 {
-    const hwcmp_dsp_channel own = *channel;
+    const window_shape shape = {plan->lines.dilation * plan->elements, plan->lines.taps, plan->lanes.taps,
+                                taps_step(plan), plan->lanes.dilation, plan->lanes.stride};
+    const int16_t *x = scratch->plane;
 
     for (int32_t line = 0; line < lines; line++) {
-        const int16_t *x = scratch->plane + (size_t)(line * plan->lines.stride) * (size_t)plan->elements;
-        int8_t *to = output + (size_t)line * plan->lines.output_step;
-        for (int32_t lane = 0; lane < plan->lanes.outputs; lane++) {
-            *to = hwcmp_dsp_finish(&own, (int32_t)(window_sum(plan, x, scratch->taps) + (uint32_t)own.bias));
-            to += plan->lanes.output_step;
-            x += plan->lanes.stride;
-        }
+        convolve_line(&shape, channel, x, scratch->taps, plan->lanes.outputs, plan->lanes.output_step, output);
+        x += plan->lines.stride * plan->elements;
+        output += plan->lines.output_step;
     }
 }
 
@@ -271,10 +328,11 @@ static void convolve_band(const layer_plan *plan, const hwcmp_output_stage *stag
 {
     for (int32_t ch = begin; ch < end; ch++) {
         const hwcmp_dsp_channel channel = hwcmp_dsp_channel_at(stage, ch, row_length);
-        put_taps(plan, rows, scratch->taps);
         if (plan->fast && channel.shift != 0) {
+            put_fast_taps(plan, rows, scratch->taps);
             convolve_fast(plan, lines, &channel, scratch, output + ch);
         } else {
+            put_taps(plan, rows, scratch->taps);
             convolve_any(plan, lines, &channel, scratch, output + ch);
         }
         rows += row_length;

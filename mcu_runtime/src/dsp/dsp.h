@@ -16,8 +16,9 @@
 #endif
 
 #define HWCMP_DSP_SHARED __attribute__((weak, noinline))
-/* The same for a function written in assembly, whose parameters are named in r0-r3 only. */
-#define HWCMP_DSP_NAKED __attribute__((weak, noinline, naked))
+/* The same for a function written in assembly, whose parameters are named in r0-r3 only. Aligned because ADR is
+ * relative to the PC rounded down to 4. */
+#define HWCMP_DSP_NAKED __attribute__((weak, noinline, naked, aligned(4)))
 #define HWCMP_DSP_IN_REGISTER __attribute__((unused))
 
 /* ---- instructions ------------------------------------------------------------------------------------- */
@@ -169,7 +170,7 @@ HWCMP_DSP_SHARED void hwcmp_dsp_clamp_all(int8_t *output, uint32_t count, int32_
         uint32_t four = hwcmp_dsp_load(output);
         uint32_t unused;
         __asm__("ssub8 %1, %0, %2\n\tsel %0, %0, %2\n\tssub8 %1, %3, %0\n\tsel %0, %0, %3"
-                : "+r"(four), "=&r"(unused)
+                : "+&r"(four), "=&r"(unused)
                 : "r"(lows), "r"(highs));
         hwcmp_dsp_store(output, four);
         output += 4;
