@@ -327,7 +327,7 @@ JAX_SCRIPT = """
 
     class Ramp(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            set_strength(self.model, 1.0 if batch else 0.25)
+            set_strength(result, 1.0 if batch else 0.25)  # self.model would already synchronise the state
 
     assert keras.backend.backend() == "jax"
     model = randomise(shared())
