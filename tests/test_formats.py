@@ -24,6 +24,15 @@ SEEDED = settings(derandomize=True, deadline=None, database=None, max_examples=1
 VECTOR_DIR = runtime_dir() / "tests" / "vectors"
 
 
+# What the files test_format_<name>.py add to the tests here: HAND_TYPED, MALFORMED, MALFORMED_STATUS (dicts) and
+# IN_FORMAT_MD (names of the blobs typed by hand that FORMAT.md shows).
+_MORE = [importlib.import_module(path.stem) for path in sorted(Path(__file__).parent.glob("test_format_*.py"))]
+
+
+def _more(attribute: str) -> dict:
+    return {key: value for module in _MORE for key, value in getattr(module, attribute, {}).items()}
+
+
 @st.composite
 def weights(draw: st.DrawFn, most_levels: int = 256) -> np.ndarray:
     """int8 matrices whose rows draw from a few levels, so that every format is reached."""
@@ -92,7 +101,7 @@ def test_format_md_shows_the_blobs_typed_by_hand_and_names_every_format() -> Non
     text = (runtime_dir() / "FORMAT.md").read_text(encoding="utf-8")
     assert all(f"\n## {row.name} ({row.id})\n" in text for row in table().formats)
     code = "\n".join(line for line in text.splitlines() if line.startswith("    "))
-    for name in ("dense8", "nary ternary", "nary per channel"):
+    for name in ("dense8", "nary ternary", "nary per channel", *(name for module in _MORE for name in getattr(module, "IN_FORMAT_MD", ()))):
         data = bytes.fromhex(HAND_TYPED[name][0])
         for start in range(0, len(data), 4):
             assert f"    {data[start : start + 4].hex(' ')}   " in code, (name, start)
@@ -142,6 +151,7 @@ HAND_TYPED = {
         "81 01 0000  0200 00 02  03000000  08000000  f9 f9 0000  00 00 0000",
         [[-7, -7, -7], [-7, -7, -7]],
     ),
+    **_more("HAND_TYPED"),
 }
 
 
@@ -325,6 +335,18 @@ MALFORMED = {
     "code": (_edit("nary ternary", b20=243), "code bytes up to 242 for 3 levels. Received: 243"),
     "unused digit": (_edit("nary ternary", b21=9), "unused digits of a row's last byte must be zero"),
     "code padding": (_edit("nary ternary", b22=1), "padding must be zero. Received: 0100"),
+    **_more("MALFORMED"),
+}
+MALFORMED_STATUS = {
+    "format": "ERR_FORMAT",
+    "version": "ERR_VERSION",
+    "layout": "ERR_LAYOUT",
+    **dict.fromkeys(("reserved", "no rows", "empty rows", "long rows", "odd payload"), "ERR_HEADER"),
+    **dict.fromkeys(("dense8 param", "one level", "17 levels", "no levels per channel"), "ERR_HEADER"),
+    **dict.fromkeys(("truncated", "no header", "empty"), "ERR_TRUNCATED"),
+    **dict.fromkeys(("trailing", "dense8 shape", "dense8 padding", "nary shape"), "ERR_PAYLOAD"),
+    **dict.fromkeys(("table order", "table padding", "code", "unused digit", "code padding"), "ERR_PAYLOAD"),
+    **_more("MALFORMED_STATUS"),
 }
 
 
