@@ -101,7 +101,8 @@ def test_format_md_shows_the_blobs_typed_by_hand_and_names_every_format() -> Non
     text = (runtime_dir() / "FORMAT.md").read_text(encoding="utf-8")
     assert all(f"\n## {row.name} ({row.id})\n" in text for row in table().formats)
     code = "\n".join(line for line in text.splitlines() if line.startswith("    "))
-    for name in ("dense8", "nary ternary", "nary per channel", *(name for module in _MORE for name in getattr(module, "IN_FORMAT_MD", ()))):
+    more = [name for module in _MORE for name in getattr(module, "IN_FORMAT_MD", ())]
+    for name in ("dense8", "nary ternary", "nary per channel", *more):
         data = bytes.fromhex(HAND_TYPED[name][0])
         for start in range(0, len(data), 4):
             assert f"    {data[start : start + 4].hex(' ')}   " in code, (name, start)
