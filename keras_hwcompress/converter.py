@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_hwcompress import training
-from keras_hwcompress.codegen.model import CompiledModel, compile_model, weighted
+from keras_hwcompress.codegen.model import CompiledModel, compile_model
 from keras_hwcompress.errors import HwcmpError, ToolError
 from keras_hwcompress.report.conversion import ConversionReport, LayerRow
 from keras_hwcompress.select import Candidate, candidates, choose
@@ -26,6 +26,7 @@ from keras_hwcompress.targets import BOARDS
 from keras_hwcompress.tflite import reference
 from keras_hwcompress.tflite.check import check_compilable
 from keras_hwcompress.tflite.graph import Graph
+from keras_hwcompress.tflite.layers import weighted
 from keras_hwcompress.tflite.match import group_rows, match_kernels
 from keras_hwcompress.tflite.pack import pack
 from keras_hwcompress.tflite.reader import read_model

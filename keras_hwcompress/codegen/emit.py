@@ -19,6 +19,7 @@ from keras_hwcompress.tflite.layers import (
     Binary,
     Concat,
     Conv,
+    ConvAdd,
     FullyConnected,
     Layer,
     Lut,
@@ -27,10 +28,14 @@ from keras_hwcompress.tflite.layers import (
     Reduce,
     Reshape,
     Softmax,
+    weighted,
 )
 
 _C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t", "float32": "float"}
 _LINE = 110
+
+# What a describer returns: constants, C function, arguments before the activation pointers.
+_Described = tuple["list[Constant]", str, "list[str]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,8 @@ def c_struct(**fields: Any) -> str:
 
 
 def _c_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return c_struct(**value)
     if isinstance(value, tuple):
         return "{" + ", ".join(_c_value(item) for item in value) + "}"
     if isinstance(value, float):
@@ -159,7 +166,7 @@ def _call(model: CompiledModel, number: int, layer: Layer) -> Call:
     describe = _DESCRIBE[type(layer)]
     constants, function, before = describe(model, number, layer)
     pointers = _pointers(model, layer)
-    blob = layer.weights.tensor if isinstance(layer, Conv | FullyConnected) else None
+    blob = layer.weights.tensor if weighted([layer]) else None
     comment = layer.name.replace("*/", "* /")
     return Call(number, comment, tuple(constants), blob, ", ".join([*before, *pointers]), function)
 
@@ -205,69 +212,88 @@ def _params(struct: str, number: int, **fields: Any) -> Constant:
     return Constant(f"hwcmp_{struct}_params params_{number}", c_struct(**fields))
 
 
-def _weighted(model: CompiledModel, number: int, layer: Conv | FullyConnected, struct: str, **fields: Any):
+def _channels(number: int, layer: Conv | FullyConnected | ConvAdd) -> list[Constant]:
     channels = layer.channels
     step = int(channels.multiplier.size == channels.bias.size and channels.bias.size > 1)
-    fields |= {
-        "tile_rows": model.tile_rows[number],
-        "input_zero_point": layer.input_zero_point,
-        "output_zero_point": layer.output_zero_point,
-        "activation_min": layer.activation_min,
-        "activation_max": layer.activation_max,
-    }
-    constants = [
+    return [
         Constant(f"int32_t bias_{number}[]", c_array(channels.bias)),
         Constant(f"int32_t multiplier_{number}[]", c_array(channels.multiplier)),
         Constant(f"int8_t shift_{number}[]", c_array(channels.shift)),
         Constant(f"hwcmp_channels channels_{number}", f"{{bias_{number}, multiplier_{number}, shift_{number}, {step}}}"),
-        _params(struct, number, **fields),
     ]
+
+
+def _weighted_call(model: CompiledModel, number: int, layer: Layer, params: Constant, function: str) -> _Described:
     scratch = model.plan.scratch.get(number)
     buffer = f"{{model->arena + {scratch.offset}, {scratch.bytes}}}" if scratch else "{NULL, 0}"
     before = [f"&(const hwcmp_scratch){buffer}", f"&params_{number}", "&weights", f"&channels_{number}"]
-    return constants, f"hwcmp_{layer.op}_s8", before
+    return [*_channels(number, layer), params], function, before
 
 
-def _conv(model: CompiledModel, number: int, layer: Conv):
-    return _weighted(
-        model, number, layer, "conv", input=layer.input, output=layer.output,
-        kernel_h=layer.kernel[0], kernel_w=layer.kernel[1], stride_h=layer.stride[0], stride_w=layer.stride[1],
-        dilation_h=layer.dilation[0], dilation_w=layer.dilation[1], pad_top=layer.pad[0], pad_left=layer.pad[1],
+def _output_fields(model: CompiledModel, output: int, layer: Conv | FullyConnected) -> dict[str, Any]:
+    names = ("input_zero_point", "output_zero_point", "activation_min", "activation_max")
+    return {"tile_rows": model.tile_rows[output]} | _fields(layer, *names)
+
+
+def _conv_fields(model: CompiledModel, output: int, layer: Conv) -> dict[str, Any]:
+    return {
+        "input": layer.input, "output": layer.output, "kernel_h": layer.kernel[0], "kernel_w": layer.kernel[1],
+        "stride_h": layer.stride[0], "stride_w": layer.stride[1], "dilation_h": layer.dilation[0],
+        "dilation_w": layer.dilation[1], "pad_top": layer.pad[0], "pad_left": layer.pad[1],
+    } | _output_fields(model, output, layer)  # fmt: skip
+
+
+def _conv(model: CompiledModel, number: int, layer: Conv) -> _Described:
+    params = _params("conv", number, **_conv_fields(model, layer.outputs[0], layer))
+    return _weighted_call(model, number, layer, params, f"hwcmp_{layer.op}_s8")
+
+
+def _conv_add(model: CompiledModel, number: int, layer: ConvAdd) -> _Described:
+    params = _params(
+        "conv2d_add", number, conv=_conv_fields(model, layer.outputs[0], layer.conv), add=_binary_fields(layer.add),
+        stripe_rows=model.stripe_rows[layer.outputs[0]], conv_is_b=int(layer.conv_is_b),
     )  # fmt: skip
+    constants, function, before = _weighted_call(model, number, layer, params, "hwcmp_conv2d_add_s8")
+    return constants, function, ["hwcmp_conv2d_s8", *before]
 
 
-def _fully_connected(model: CompiledModel, number: int, layer: FullyConnected):
-    return _weighted(model, number, layer, "fully_connected", batch=layer.batch, input_length=layer.input_length)
+def _fully_connected(model: CompiledModel, number: int, layer: FullyConnected) -> _Described:
+    fields = {"batch": layer.batch, "input_length": layer.input_length} | _output_fields(model, layer.outputs[0], layer)
+    params = _params("fully_connected", number, **fields)
+    return _weighted_call(model, number, layer, params, f"hwcmp_{layer.op}_s8")
 
 
 def _fields(layer: Layer, *names: str) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in names}
 
 
-def _binary(_: CompiledModel, number: int, layer: Binary):
-    fields = _fields(
+def _binary_fields(layer: Binary) -> dict[str, Any]:
+    return _fields(
         layer, "shape", "a_stride", "b_stride", "a_multiplier", "b_multiplier", "output_multiplier", "a_shift", "b_shift",
         "output_shift", "left_shift", "a_zero_point", "b_zero_point", "output_zero_point", "activation_min", "activation_max",
     )  # fmt: skip
-    return [_params("binary", number, **fields)], f"hwcmp_{layer.op}_s8", [f"&params_{number}"]
 
 
-def _lut(_: CompiledModel, number: int, layer: Lut):
+def _binary(_: CompiledModel, number: int, layer: Binary) -> _Described:
+    return [_params("binary", number, **_binary_fields(layer))], f"hwcmp_{layer.op}_s8", [f"&params_{number}"]
+
+
+def _lut(_: CompiledModel, number: int, layer: Lut) -> _Described:
     constant = Constant(f"int8_t table_{number}[256]", c_array(layer.table))
     return [constant], "hwcmp_lut_s8", [f"table_{number}", str(layer.count)]
 
 
-def _concat(_: CompiledModel, number: int, layer: Concat):
+def _concat(_: CompiledModel, number: int, layer: Concat) -> _Described:
     inner = Constant(f"int32_t inner_{number}[]", c_array(layer.inner))
     params = Constant(f"hwcmp_concat_params params_{number}", f"{{{layer.outer}, {len(layer.inner)}, inner_{number}}}")
     return [inner, params], "hwcmp_concat_s8", [f"&params_{number}"]
 
 
-def _pad(_: CompiledModel, number: int, layer: Pad):
+def _pad(_: CompiledModel, number: int, layer: Pad) -> _Described:
     return [_params("pad", number, **_fields(layer, "shape", "before", "after", "value"))], "hwcmp_pad_s8", [f"&params_{number}"]
 
 
-def _pool(_: CompiledModel, number: int, layer: Pool):
+def _pool(_: CompiledModel, number: int, layer: Pool) -> _Described:
     params = _params(
         "pool", number, input=layer.input, output=layer.output, filter_h=layer.filter[0], filter_w=layer.filter[1],
         stride_h=layer.stride[0], stride_w=layer.stride[1], pad_top=layer.pad[0], pad_left=layer.pad[1],
@@ -276,17 +302,17 @@ def _pool(_: CompiledModel, number: int, layer: Pool):
     return [params], f"hwcmp_{layer.op}_s8", [f"&params_{number}"]
 
 
-def _reduce(_: CompiledModel, number: int, layer: Reduce):
+def _reduce(_: CompiledModel, number: int, layer: Reduce) -> _Described:
     fields = _fields(layer, "shape", "multiplier", "shift", "reduce_mask", "input_zero_point", "output_zero_point")
     return [_params("reduce", number, **fields)], f"hwcmp_{layer.op}_s8", [f"&params_{number}"]
 
 
-def _softmax(_: CompiledModel, number: int, layer: Softmax):
+def _softmax(_: CompiledModel, number: int, layer: Softmax) -> _Described:
     fields = _fields(layer, "rows", "depth", "multiplier", "shift", "diff_min")
     return [_params("softmax", number, **fields)], "hwcmp_softmax_s8", [f"&params_{number}"]
 
 
-def _affine(_: CompiledModel, number: int, layer: Affine):
+def _affine(_: CompiledModel, number: int, layer: Affine) -> _Described:
     function = "hwcmp_quantize_f32_s8" if layer.op == "quantize_f32" else "hwcmp_dequantize_s8_f32"
     params = _params("affine", number, scale=float(layer.scale), zero_point=layer.zero_point)
     return [params], function, [f"&params_{number}", str(layer.count)]
@@ -294,6 +320,7 @@ def _affine(_: CompiledModel, number: int, layer: Affine):
 
 _DESCRIBE = {
     Conv: _conv,
+    ConvAdd: _conv_add,
     FullyConnected: _fully_connected,
     Binary: _binary,
     Lut: _lut,

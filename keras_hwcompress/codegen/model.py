@@ -8,19 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_hwcompress import formats
+from keras_hwcompress.codegen.memory import lay_out
 from keras_hwcompress.codegen.names import check_model_name
-from keras_hwcompress.codegen.plan import Plan, plan_memory
-from keras_hwcompress.codegen.scratch import scratch_bytes
+from keras_hwcompress.codegen.plan import Plan
 from keras_hwcompress.errors import UnsupportedModelError
 from keras_hwcompress.formats.table import WeightFormat, table
 from keras_hwcompress.tflite.check import check_compilable
 from keras_hwcompress.tflite.graph import Graph, Tensor
-from keras_hwcompress.tflite.layers import Conv, FullyConnected, Layer, Reshape
+from keras_hwcompress.tflite.layers import Layer, Reshape, weighted
 from keras_hwcompress.tflite.prepare import prepare
-
-# Rows unpacked at a time by TILE formats: enough to amortise the call, little enough to stay in a few kilobytes.
-_TILE_BYTES = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Blob:
@@ -35,7 +31,7 @@ class Blob:
 class CompiledModel:
     """A model ready to be written as C.
 
-    blobs: weight tensor index -> blob, in order of first use. tile_rows: layer number -> rows unpacked at a time.
+    blobs: weight tensor index -> blob, in order of first use. tile_rows, stripe_rows: by output tensor, see `memory`.
     """
 
     name: str
@@ -43,6 +39,7 @@ class CompiledModel:
     layers: tuple[Layer, ...]
     blobs: dict[int, Blob]
     tile_rows: dict[int, int]
+    stripe_rows: dict[int, int]
     plan: Plan
 
     @property
@@ -83,11 +80,6 @@ class CompiledModel:
         return sum(layer.macs for layer in weighted(self.layers))
 
 
-def weighted(layers: Sequence[Layer]) -> list[Conv | FullyConnected]:
-    """The layers that have weights."""
-    return [layer for layer in layers if isinstance(layer, Conv | FullyConnected)]
-
-
 def compile_model(graph: Graph, name: str, arms: Sequence[str]) -> CompiledModel:
     """Prepares the layers, encodes the weights and plans the memory.
 
@@ -107,44 +99,9 @@ def compile_model(graph: Graph, name: str, arms: Sequence[str]) -> CompiledModel
         raise UnsupportedModelError("the model computes nothing: expected at least one operator other than a reshape")
     _check_inputs_outputs(graph)
     blobs = _encode(layers)
-    tile_rows, plan = _plan_with_tiles(graph, layers, blobs, arms)
-    return CompiledModel(name, graph, layers, blobs, tile_rows, plan)
-
-
-def _plan_with_tiles(
-    graph: Graph, layers: Sequence[Layer], blobs: dict[int, Blob], arms: Sequence[str]
-) -> tuple[dict[int, int], Plan]:
-    """Chooses how many rows TILE formats unpack at a time, together with the memory plan.
-
-    Every tile gathers the activations again, so large tiles save instructions. Tiles start at _TILE_BYTES and then
-    grow, layer by layer, as far as the arena does not.
-    """
-    kinds = {n: blobs[layer.weights.tensor].format.kind for n, layer in enumerate(layers) if isinstance(layer, Conv | FullyConnected)}
-    tile_rows = {number: _tile_rows(layers[number]) for number in kinds}
-
-    def plan() -> Plan:
-        def scratch_of(number: int) -> int:
-            rows, kind = tile_rows.get(number, 1), kinds.get(number, "PLAIN")
-            return max(scratch_bytes(layers[number], kind, arm, rows) for arm in arms)
-
-        return plan_memory(graph, layers, scratch_of)
-
-    best = plan()
-    for number in (number for number, kind in kinds.items() if kind == "TILE"):
-        for rows in _larger_tiles(len(layers[number].weights.values), tile_rows[number]):
-            before, tile_rows[number] = tile_rows[number], rows
-            candidate = plan()
-            if candidate.arena_bytes <= best.arena_bytes:
-                best = candidate
-                break
-            tile_rows[number] = before
-    return tile_rows, best
-
-
-def _larger_tiles(rows: int, start: int) -> list[int]:
-    """Tile sizes above `start`, largest first: those that split the rows into equal parts."""
-    parts = range(1, -(-rows // start))
-    return list(dict.fromkeys(-(-rows // count) for count in parts if -(-rows // count) > start))
+    kinds = {tensor: blob.format.kind for tensor, blob in blobs.items()}
+    memory = lay_out(graph, layers, kinds, arms)
+    return CompiledModel(name, graph, memory.layers, blobs, memory.tile_rows, memory.stripe_rows, memory.plan)
 
 
 def _check_inputs_outputs(graph: Graph) -> None:
@@ -167,8 +124,3 @@ def _encode(layers: Sequence[Layer]) -> dict[int, Blob]:
             row = next(row for row in table().formats if row.id == data[0])
             blobs[weights.tensor] = Blob(weights.tensor, data, row)
     return blobs
-
-
-def _tile_rows(layer: Conv | FullyConnected) -> int:
-    rows, row_length = layer.weights.values.shape
-    return max(1, min(rows, _TILE_BYTES // row_length))

@@ -14,7 +14,8 @@ from keras_hwcompress.tflite.graph import Graph
 from keras_hwcompress.tflite.layers import Binary, Layer
 
 ALIGNMENT = 16
-_IN_PLACE_OPS = ("lut", "softmax", "add", "sub", "mul")
+# Operators whose output may take the place of an input -> the positions of those inputs.
+_IN_PLACE_INPUTS = {"lut": (0,), "softmax": (0,), "add": (0, 1), "sub": (0, 1), "mul": (0, 1), "conv2d_add": (1,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,8 @@ def _shared_with(graph: Graph, layer: Layer, by_tensor: dict[int, _Need], number
     """The input buffer that the layer's output may take over, if any."""
     if layer.op == "reshape":
         return by_tensor.get(layer.inputs[0])
-    if layer.op not in _IN_PLACE_OPS:
-        return None
-    for position, tensor in enumerate(layer.inputs):
-        need = by_tensor.get(tensor)
+    for position in _IN_PLACE_INPUTS.get(layer.op, ()):
+        need = by_tensor.get(layer.inputs[position])
         dies_here = need is not None and need.last <= number
         if dies_here and need.bytes == size and not _is_broadcast(layer, position) and not _is_repeated(layer, by_tensor, need):
             return need

@@ -22,7 +22,7 @@ from keras_hwcompress.runtime_files import runtime_dir
 from keras_hwcompress.targets import BOARDS, Board, get_board
 from keras_hwcompress.tflite import reference
 from keras_hwcompress.tflite.graph import Graph
-from keras_hwcompress.tflite.layers import Reshape
+from keras_hwcompress.tflite.layers import ConvAdd, Layer, Reshape
 from keras_hwcompress.tflite.reader import read_model
 from keras_hwcompress.tflite.samples import random_batch
 
@@ -170,7 +170,7 @@ def _write_project(
     models: Mapping[str, CompiledModel],
     compiled: Sequence[str] | None = None,
 ) -> None:
-    ops = sorted({layer.op for model in models.values() for layer in model.layers if not isinstance(layer, Reshape)})
+    ops = sorted({op for model in models.values() for layer in model.layers for op in _kernels_of(layer)})
     names = {blob.format.name for model in models.values() for blob in model.blobs.values()}
     arms = sorted({item.arm for item in boards} | {"ref"})
     kernels = {arm: [_kernel_source(arm, op) for op in ops] for arm in arms}
@@ -204,6 +204,13 @@ _PROJECT_FILES = {
     "arm-none-eabi.cmake.j2": "cmake/arm-none-eabi.cmake",
     "README.md.j2": "README.md",
 }
+
+
+def _kernels_of(layer: Layer) -> tuple[str, ...]:
+    """The kernel files that a layer calls."""
+    if isinstance(layer, Reshape):
+        return ()
+    return (layer.op, layer.conv.op, layer.add.op) if isinstance(layer, ConvAdd) else (layer.op,)
 
 
 def _kernel_source(arm: str, op: str) -> str:

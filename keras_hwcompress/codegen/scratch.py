@@ -7,9 +7,9 @@ the two languages. Only layers with weights need scratch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from keras_hwcompress.tflite.layers import Conv, FullyConnected, Layer
+from keras_hwcompress.tflite.layers import Conv, ConvAdd, FullyConnected, Layer
 
 ARMS = ("ref", "dsp")
 KINDS = ("PLAIN", "TILE")
@@ -54,6 +54,26 @@ def scratch_bytes(layer: Layer, format_kind: str, arm: str, tile_rows: int) -> i
         return 0
     count, length = layer.weights.values.shape
     return formula(layer, _Rows(count, length, min(tile_rows, count), format_kind == "TILE"))
+
+
+def striped_scratch_bytes(layer: ConvAdd, format_kind: str, arm: str, tile_rows: int, stripe_rows: int) -> int:
+    """Bytes that a fused convolution needs: a stripe of its result, and the hungriest of its stripes."""
+    conv = layer.conv
+    sums = _align4(min(stripe_rows, conv.output[0]) * conv.output[1] * conv.output[2])
+    firsts = range(0, conv.output[0], stripe_rows)
+    stripes = [_stripe(conv, first, min(stripe_rows, conv.output[0] - first)) for first in firsts]
+    return sums + max(scratch_bytes(stripe, format_kind, arm, tile_rows) for stripe in stripes)
+
+
+def _stripe(conv: Conv, first: int, count: int) -> Conv:
+    """The rows [first, first + count) of the output as a convolution of their own, as conv2d_add.c runs them."""
+    y = first * conv.stride[0] - conv.pad[0]
+    return replace(
+        conv,
+        input=(conv.input[0] - max(y, 0), *conv.input[1:]),
+        output=(count, *conv.output[1:]),
+        pad=(max(-y, 0), conv.pad[1]),
+    )
 
 
 def _align4(size: int) -> int:

@@ -7,6 +7,7 @@ Each layer names its activation tensors by their index in the graph.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +116,33 @@ class Binary(Layer):
 
 
 @dataclass(frozen=True, slots=True)
+class ConvAdd(Layer):
+    """op "conv2d_add": a convolution and the addition of inputs[1] to its result; made by the code generator.
+
+    conv_is_b: the convolution is the addition's second operand.
+    """
+
+    conv: Conv
+    add: Binary
+    conv_is_b: bool
+
+    @property
+    def weights(self) -> Weights:
+        """Of the convolution."""
+        return self.conv.weights
+
+    @property
+    def channels(self) -> Channels:
+        """Of the convolution."""
+        return self.conv.channels
+
+    @property
+    def macs(self) -> int:
+        """Of the convolution."""
+        return self.conv.macs
+
+
+@dataclass(frozen=True, slots=True)
 class Lut(Layer):
     """op "lut": table int8 (256,), indexed by the input byte taken as uint8."""
 
@@ -190,3 +218,8 @@ class Affine(Layer):
     scale: float
     zero_point: int
     count: int
+
+
+def weighted(layers: Sequence[Layer]) -> list[Conv | FullyConnected | ConvAdd]:
+    """The layers that have weights."""
+    return [layer for layer in layers if isinstance(layer, Conv | FullyConnected | ConvAdd)]

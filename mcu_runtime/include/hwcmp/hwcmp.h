@@ -135,6 +135,23 @@ HWCMP_MUST_CHECK hwcmp_status hwcmp_add_s8(const hwcmp_binary_params *params, co
 HWCMP_MUST_CHECK hwcmp_status hwcmp_sub_s8(const hwcmp_binary_params *params, const int8_t *a, const int8_t *b, int8_t *output);
 HWCMP_MUST_CHECK hwcmp_status hwcmp_mul_s8(const hwcmp_binary_params *params, const int8_t *a, const int8_t *b, int8_t *output);
 
+/* output = add(conv2d(input), residual), stripe_rows output rows at a time: `conv2d` is the function for the weights'
+ * format. conv_is_b: the convolution is the second operand of the addition. Scratch: stripe_rows rows of output (rounded up to
+ * 4 bytes) and what the convolution of a stripe needs. `output` may be the same buffer as `residual`. */
+typedef hwcmp_status (*hwcmp_conv2d_function)(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
+                                              const hwcmp_weights *weights, const hwcmp_channels *channels,
+                                              const int8_t *input, int8_t *output);
+typedef struct {
+    hwcmp_conv_params conv;
+    hwcmp_binary_params add;
+    int16_t stripe_rows;
+    uint8_t conv_is_b;
+} hwcmp_conv2d_add_params;
+HWCMP_MUST_CHECK hwcmp_status hwcmp_conv2d_add_s8(hwcmp_conv2d_function conv2d, const hwcmp_scratch *scratch,
+                                                  const hwcmp_conv2d_add_params *params, const hwcmp_weights *weights,
+                                                  const hwcmp_channels *channels, const int8_t *input,
+                                                  const int8_t *residual, int8_t *output);
+
 /* output[i] = table[input[i] as uint8]: every one-input function of int8 (logistic, tanh, relu, relu6, leaky_relu,
  * hard_swish, requantize, uint8 <-> int8) is a table made by the exporter. In place allowed. */
 HWCMP_MUST_CHECK hwcmp_status hwcmp_lut_s8(const int8_t *table, int32_t count, const int8_t *input, int8_t *output);

@@ -1,0 +1,99 @@
+"""What the memory of a model is traded against: fused additions, rows per tile, rows per stripe, and the plan of all.
+
+Fusing saves activations. Tiles (rows of weights unpacked at a time) and stripes (output rows of a fused convolution
+at a time) cost scratch and save instructions. So additions are fused where that makes the arena smaller; tiles and
+stripes start small and then grow, layer by layer, as far as the arena does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from keras_hwcompress.codegen.fuse import fuse_residual_adds
+from keras_hwcompress.codegen.plan import Plan, plan_memory
+from keras_hwcompress.codegen.scratch import scratch_bytes, striped_scratch_bytes
+from keras_hwcompress.tflite.graph import Graph
+from keras_hwcompress.tflite.layers import ConvAdd, Layer, weighted
+
+# Smallest tile that amortises a call.
+_TILE_BYTES = 1024
+
+
+@dataclass(slots=True)
+class Memory:
+    """Layers in execution order, some fused, with their plan.
+
+    tile_rows, stripe_rows: by output tensor, for layers with weights and for fused layers.
+    """
+
+    layers: tuple[Layer, ...]
+    plan: Plan
+    tile_rows: dict[int, int] = field(default_factory=dict)
+    stripe_rows: dict[int, int] = field(default_factory=dict)
+
+
+def lay_out(graph: Graph, layers: Sequence[Layer], kinds: dict[int, str], arms: Sequence[str]) -> Memory:
+    """Decides fusion, tiles and stripes, and plans the arena.
+
+    Args:
+        graph: the model. layers: its prepared layers. kinds: weight tensor -> kind of its format ("PLAIN", "TILE" ...).
+        arms: kernel arms that the image may be built with; the hungriest counts.
+    """
+    planner = _Planner(graph, kinds, tuple(arms))
+    fused = fuse_residual_adds(graph, layers, lambda candidate: planner.start(candidate).plan.arena_bytes)
+    return planner.grow(planner.start(fused))
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    graph: Graph
+    kinds: dict[int, str]
+    arms: tuple[str, ...]
+
+    def start(self, layers: Sequence[Layer]) -> Memory:
+        """The smallest tiles and stripes."""
+        tile_rows = {layer.outputs[0]: self._first_tile(layer) for layer in weighted(layers)}
+        stripe_rows = {layer.outputs[0]: 1 for layer in layers if isinstance(layer, ConvAdd)}
+        return self._plan(tuple(layers), tile_rows, stripe_rows)
+
+    def grow(self, memory: Memory) -> Memory:
+        """Larger tiles and stripes where they are free."""
+        for layer in weighted(memory.layers):
+            if self.kinds[layer.weights.tensor] != "PLAIN":
+                memory = self._grow(memory, "tile_rows", layer.outputs[0], len(layer.weights.values))
+            if isinstance(layer, ConvAdd):
+                memory = self._grow(memory, "stripe_rows", layer.outputs[0], layer.conv.output[0])
+        return memory
+
+    def _grow(self, memory: Memory, what: str, output: int, limit: int) -> Memory:
+        for rows in _larger(limit, getattr(memory, what)[output]):
+            sizes = {"tile_rows": memory.tile_rows, "stripe_rows": memory.stripe_rows}
+            sizes[what] = sizes[what] | {output: rows}
+            candidate = self._plan(memory.layers, **sizes)
+            if candidate.plan.arena_bytes <= memory.plan.arena_bytes:
+                return candidate
+        return memory
+
+    def _first_tile(self, layer: Layer) -> int:
+        rows, row_length = layer.weights.values.shape
+        return max(1, min(rows, _TILE_BYTES // row_length))
+
+    def _plan(self, layers: tuple[Layer, ...], tile_rows: dict[int, int], stripe_rows: dict[int, int]) -> Memory:
+        def need(number: int) -> int:
+            layer = layers[number]
+            return max(self._scratch(layer, arm, tile_rows.get(layer.outputs[0], 1), stripe_rows.get(layer.outputs[0], 1)) for arm in self.arms)
+
+        return Memory(layers, plan_memory(self.graph, layers, need), tile_rows, stripe_rows)
+
+    def _scratch(self, layer: Layer, arm: str, tile_rows: int, stripe_rows: int) -> int:
+        if isinstance(layer, ConvAdd):
+            return striped_scratch_bytes(layer, self.kinds[layer.weights.tensor], arm, tile_rows, stripe_rows)
+        kind = self.kinds[layer.weights.tensor] if weighted([layer]) else "PLAIN"
+        return scratch_bytes(layer, kind, arm, tile_rows)
+
+
+def _larger(limit: int, start: int) -> list[int]:
+    """Sizes above `start`, largest first: those that split `limit` into equal parts."""
+    parts = range(1, -(-limit // start))
+    return list(dict.fromkeys(-(-limit // count) for count in parts if -(-limit // count) > start))
