@@ -35,9 +35,11 @@ SANITIZERS = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno
 
 
 def sources() -> list[Path]:
-    """The common files and the reference arm."""
+    """The common files, those of the formats in the table, and the reference arm."""
     src = runtime_dir() / "src"
-    return [*sorted(src.glob("*.c")), *sorted((src / "ref").glob("*.c"))]
+    formats = {row.name for row in table().formats}
+    common = [path for path in sorted(src.glob("*.c")) if "_" not in path.stem or path.stem.split("_", 1)[1] in formats]
+    return [*common, *sorted((src / "ref").glob("*.c"))]
 
 
 def compile_c(files: Iterable[Path], *flags: str, cc: str = CC, cwd: Path | None = None) -> None:
