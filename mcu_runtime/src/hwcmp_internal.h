@@ -181,8 +181,9 @@ static inline hwcmp_channel hwcmp_channel_at(const hwcmp_output_stage *stage, in
 {
     const hwcmp_channels *channels = stage->channels;
     const int32_t entry = channels->channel_step == 0U ? 0 : ch;
-    const hwcmp_channel channel = {channels->bias[ch], channels->multiplier[entry], channels->shift[entry],
-                                   stage->zero_point,  stage->low,                  stage->high};
+    const hwcmp_channel channel = {
+        channels->bias[ch], channels->multiplier[entry], channels->shift[entry], stage->zero_point, stage->low,
+        stage->high};
     return channel;
 }
 

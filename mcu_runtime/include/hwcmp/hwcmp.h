@@ -80,7 +80,8 @@ typedef struct {
 
 /* Per output channel constants. `bias` is folded: bias - input_zero_point * sum(weights of the channel), so
  * padding reads as the input zero point. `channel_step` is 1, or 0 when multiplier and shift hold one entry
- * for all channels (per-tensor). A positive shift is to the left, as in TensorFlow Lite. */
+ * for all channels (per-tensor). A positive shift is to the left, as in TensorFlow Lite; all shifts are -31..30,
+ * here and below, and no multiplier is INT32_MIN. */
 typedef struct {
     const int32_t *bias;
     const int32_t *multiplier;
@@ -122,8 +123,9 @@ HWCMP_MUST_CHECK hwcmp_status hwcmp_fully_connected_s8(const hwcmp_scratch *scra
 /* ---- layers without weights --------------------------------------------------------------------------- */
 
 /* add, sub, mul. shape is the output's, right-aligned in four axes; a stride of 0 broadcasts that axis.
- * add, sub: out = rq(rq((a - a_zero_point) << left_shift, a) +- rq(..., b), output); mul: rq(a * b, output). The output
- * may be the same buffer as an input that is not broadcast. */
+ * add, sub: out = rq(rq((a - a_zero_point) << left_shift, a) +- rq(..., b), output), left_shift 0..23; mul:
+ * rq((a - a_zero_point) * (b - b_zero_point), output). The output may be the same buffer as an input that is not
+ * broadcast. */
 typedef struct {
     int32_t shape[4], a_stride[4], b_stride[4];
     int32_t a_multiplier, b_multiplier, output_multiplier;
@@ -169,6 +171,7 @@ typedef struct {
 } hwcmp_pad_params;
 HWCMP_MUST_CHECK hwcmp_status hwcmp_pad_s8(const hwcmp_pad_params *params, const int8_t *input, int8_t *output);
 
+/* Padding does not count, neither for the average nor for the maximum; every window must hold some of the input. */
 typedef struct {
     hwcmp_dims input, output;
     int16_t filter_h, filter_w, stride_h, stride_w, pad_top, pad_left, activation_min, activation_max;
@@ -189,7 +192,8 @@ typedef struct {
 HWCMP_MUST_CHECK hwcmp_status hwcmp_mean_s8(const hwcmp_reduce_params *params, const int8_t *input, int8_t *output);
 HWCMP_MUST_CHECK hwcmp_status hwcmp_reduce_max_s8(const hwcmp_reduce_params *params, const int8_t *input, int8_t *output);
 
-/* Softmax over the last axis: `rows` rows of `depth`. Output scale is 1/256, zero point -128. In place allowed. */
+/* Softmax over the last axis: `rows` rows of `depth`. Output scale is 1/256, zero point -128. depth is at most
+ * 4096, shift 0..31. In place allowed. */
 typedef struct {
     int32_t rows, depth, multiplier, shift, diff_min;
 } hwcmp_softmax_params;

@@ -47,8 +47,7 @@ static inline void hwcmp_binary_row(const hwcmp_binary_params *params, const int
 
     for (int32_t i = 0; i < p.shape[3]; i++) {
         const int32_t value = combine(&p, a[i * p.a_stride[3]] - p.a_zero_point, b[i * p.b_stride[3]] - p.b_zero_point);
-        output[i] =
-            (int8_t)hwcmp_clamp(hwcmp_wrap_add(value, p.output_zero_point), p.activation_min, p.activation_max);
+        output[i] = (int8_t)hwcmp_clamp(hwcmp_wrap_add(value, p.output_zero_point), p.activation_min, p.activation_max);
     }
 }
 

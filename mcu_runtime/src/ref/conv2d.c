@@ -23,8 +23,7 @@ static size_t column_bytes(const hwcmp_conv_params *params, const hwcmp_weights 
 
 size_t hwcmp_conv2d_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
 {
-    return column_bytes(params, weights) +
-           hwcmp_align4(hwcmp_rows_scratch_bytes(weights, (uint32_t)params->tile_rows));
+    return column_bytes(params, weights) + hwcmp_align4(hwcmp_rows_scratch_bytes(weights, (uint32_t)params->tile_rows));
 }
 
 /* One kernel row of a window from input column x on; `row` is its input row. */
@@ -69,8 +68,7 @@ static hwcmp_window window_at(const hwcmp_conv_params *params, const int8_t *inp
     const size_t dilation = (size_t)params->dilation_h;
     hwcmp_window window = {column, run, run, (size_t)params->kernel_h};
 
-    if (columns_are_neighbours(params) &&
-        hwcmp_taps_inside(y, params->kernel_h, params->dilation_h, params->input.h) &&
+    if (columns_are_neighbours(params) && hwcmp_taps_inside(y, params->kernel_h, params->dilation_h, params->input.h) &&
         hwcmp_taps_inside(x, params->kernel_w, params->dilation_w, params->input.w)) {
         window.x = input + (size_t)y * row_bytes + (size_t)x * depth;
         window.step = row_bytes * dilation;

@@ -55,15 +55,14 @@ static HWCMP_NOINLINE uint32_t sum_taps(const tap_walk *walk, const int8_t *x, c
 /* One output channel; plane and output point at its first element in the input and output tensors. Taps outside read
  * as the input zero point: with it subtracted from every activation they add nothing, and zero point * sum(weights)
  * goes back into the bias. */
-static void convolve(const hwcmp_conv_params *params, hwcmp_channel channel, const int8_t *weights,
-                     const int8_t *plane, int8_t *output)
+static void convolve(const hwcmp_conv_params *params, hwcmp_channel channel, const int8_t *weights, const int8_t *plane,
+                     int8_t *output)
 {
     const size_t column_step = (size_t)params->input.c;
     const size_t row_step = (size_t)params->input.w * column_step;
     const size_t dilation_h = (size_t)params->dilation_h;
     const size_t dilation_w = (size_t)params->dilation_w;
-    const tap_walk walk = {row_step * dilation_h, column_step * dilation_w, params->kernel_w,
-                           params->input_zero_point};
+    const tap_walk walk = {row_step * dilation_h, column_step * dilation_w, params->kernel_w, params->input_zero_point};
 
     for (int32_t i = 0; i < params->kernel_h * params->kernel_w; i++) {
         channel.bias = hwcmp_wrap_add(channel.bias, params->input_zero_point * weights[i]);

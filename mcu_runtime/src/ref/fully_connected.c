@@ -23,8 +23,8 @@ size_t hwcmp_fully_connected_s8_scratch_bytes(const hwcmp_fully_connected_params
 }
 
 hwcmp_status hwcmp_fully_connected_s8(const hwcmp_scratch *scratch, const hwcmp_fully_connected_params *params,
-                                      const hwcmp_weights *weights, const hwcmp_channels *channels,
-                                      const int8_t *input, int8_t *output)
+                                      const hwcmp_weights *weights, const hwcmp_channels *channels, const int8_t *input,
+                                      int8_t *output)
 {
     const hwcmp_status status =
         input == NULL || output == NULL ? HWCMP_ERR_ARGUMENT : check(scratch, params, weights, channels);

@@ -31,8 +31,7 @@ static inline bool hwcmp_pool_axis_valid(int32_t input, int32_t output, int32_t 
 static inline bool hwcmp_pool_params_valid(const hwcmp_pool_params *params)
 {
     return params != NULL && hwcmp_dims_valid(params->input) && hwcmp_dims_valid(params->output) &&
-           params->input.c == params->output.c &&
-           (int32_t)params->filter_h * params->filter_w <= HWCMP_MAX_POOL_TAPS &&
+           params->input.c == params->output.c && (int32_t)params->filter_h * params->filter_w <= HWCMP_MAX_POOL_TAPS &&
            hwcmp_pool_axis_valid(params->input.h, params->output.h, params->filter_h, params->stride_h,
                                  params->pad_top) &&
            hwcmp_pool_axis_valid(params->input.w, params->output.w, params->filter_w, params->stride_w,
@@ -41,8 +40,8 @@ static inline bool hwcmp_pool_params_valid(const hwcmp_pool_params *params)
 }
 
 /* All channels of one output pixel from the given input rows and columns. */
-typedef void (*hwcmp_pool_fn)(const hwcmp_pool_params *params, const int8_t *input, hwcmp_span rows,
-                              hwcmp_span columns, int8_t *pixel);
+typedef void (*hwcmp_pool_fn)(const hwcmp_pool_params *params, const int8_t *input, hwcmp_span rows, hwcmp_span columns,
+                              int8_t *pixel);
 
 static inline hwcmp_status hwcmp_pool(const hwcmp_pool_params *params, const int8_t *input, int8_t *output,
                                       hwcmp_pool_fn pool_pixel)

@@ -23,8 +23,8 @@ static int32_t rounded_steps(float steps)
 
 hwcmp_status hwcmp_quantize_f32_s8(const hwcmp_affine_params *params, int32_t count, const float *input, int8_t *output)
 {
-    if (params == NULL || !(params->scale > 0.0F) || !hwcmp_is_int8(params->zero_point) || count < 1 ||
-        input == NULL || output == NULL) {
+    if (params == NULL || !(params->scale > 0.0F) || !hwcmp_is_int8(params->zero_point) || count < 1 || input == NULL ||
+        output == NULL) {
         return HWCMP_ERR_ARGUMENT;
     }
     for (int32_t i = 0; i < count; i++) {
