@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from keras_hwcompress.tflite.layers import Conv, ConvAdd, FullyConnected, Layer
 
-ARMS = ("ref", "dsp")
+ARMS = ("ref", "swar", "dsp", "mve")
 KINDS = ("PLAIN", "TILE")
 
 # mcu_runtime/src/dsp: pixels that share one pass over a weight row, rows whose constants are prepared at a time for
@@ -38,7 +38,7 @@ def scratch_bytes(layer: Layer, format_kind: str, arm: str, tile_rows: int) -> i
     Args:
         layer: a prepared layer.
         format_kind: "PLAIN" or "TILE", from the table row of its weight format; ignored without weights.
-        arm: "ref" or "dsp".
+        arm: one of `ARMS`.
         tile_rows: output channels that a TILE format unpacks at a time, at least 1.
 
     Raises:
@@ -49,7 +49,7 @@ def scratch_bytes(layer: Layer, format_kind: str, arm: str, tile_rows: int) -> i
             f"expected an arm of {ARMS}, a kind of {KINDS} and tile_rows >= 1. "
             f"Received: arm={arm!r}, format_kind={format_kind!r}, tile_rows={tile_rows}"
         )
-    formula = _FORMULAS.get((arm, layer.op))
+    formula = _FORMULAS.get((arm, layer.op)) or _FORMULAS.get(("ref", layer.op))
     if formula is None:
         return 0
     count, length = layer.weights.values.shape
@@ -87,10 +87,8 @@ def _axis_inside(outputs: int, stride: int, pad: int, taps: int, dilation: int, 
 
 def _windows_inside(layer: Conv) -> bool:
     """Whether no window reaches beyond the input."""
-    return all(
-        _axis_inside(layer.output[axis], layer.stride[axis], layer.pad[axis], layer.kernel[axis], layer.dilation[axis], layer.input[axis])
-        for axis in (0, 1)
-    )  # fmt: skip
+    axes = zip(layer.output, layer.stride, layer.pad, layer.kernel, layer.dilation, layer.input[:2], strict=False)
+    return all(_axis_inside(*axis) for axis in axes)
 
 
 def _unaligned_rows(rows: _Rows) -> int:
@@ -108,29 +106,32 @@ def _ref_conv2d(layer: Conv, rows: _Rows) -> int:
     return (0 if in_place else _align4(rows.length)) + _unaligned_rows(rows)
 
 
-def _dsp_rows(rows: _Rows) -> int:
-    """Unpacked rows, 4-byte aligned; of a PLAIN format only a copy of the last row, which is read in whole words."""
-    if rows.unpacked:
-        return rows.tile * _align4(rows.length)
+def _dsp_rows(rows: _Rows, at_once: int) -> int:
+    """Rows, 4-byte aligned; of a PLAIN format only a copy of the last row if it ends within a word."""
+    if rows.unpacked or rows.length == 1:
+        return at_once * _align4(rows.length)
     return _align4(rows.length) if rows.length % 4 else 0
 
 
 def _dsp_fully_connected(layer: FullyConnected, rows: _Rows) -> int:
-    return 2 * _align4(rows.length) + _dsp_rows(rows)
+    return 2 * _align4(rows.length) + _dsp_rows(rows, rows.tile if rows.unpacked else rows.count)
 
 
 def _dsp_conv2d(layer: Conv, rows: _Rows) -> int:
     length, depth = _align4(rows.length), layer.input[2]
     blocks = layer.output[0] * layer.output[1] >= _DSP_PIXELS
     columns = 2 * length * (_DSP_PIXELS if blocks else 1)
-    table_rows = rows.tile if rows.unpacked else min(rows.count, _DSP_TABLE_ROWS)
-    table = _DSP_CHANNEL_BYTES * table_rows if blocks else 0
+    if rows.unpacked:
+        at_once = rows.tile
+    else:
+        at_once = min(rows.count, _DSP_TABLE_ROWS) if blocks else rows.count
+    table = _DSP_CHANNEL_BYTES * at_once if blocks else 0
     gathers = depth % 8 != 0 and layer.kernel != (1, 1)
     if gathers:
         window = length
     else:
         window = 0 if _windows_inside(layer) else _align4(depth)
-    return columns + table + window + _dsp_rows(rows)
+    return columns + table + window + _dsp_rows(rows, at_once)
 
 
 @dataclass(frozen=True, slots=True)

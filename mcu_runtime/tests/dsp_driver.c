@@ -3,7 +3,7 @@
  * Target test driver: random layers through the reference arm and the DSP arm of one image, compared bit for bit, then
  * the layers whose instructions are counted. The reference arm is compiled with its public names prefixed by ref_.
  *
- * CASES layers of each kind from SEED. Input and weights end where RAM ends (RAM_END), so that reading beyond the last
+ * CASES layers of each kind from SEED. Input and weights lie before protected memory, so that reading beyond the last
  * of them faults. Output and scratch lie between guard bytes; scratch has exactly the size asked for.
  * Prints a line per layer with weights (shape, scratch bytes of both arms) and HWCMP-TEST-OK at the end.
  */
@@ -108,11 +108,26 @@ static void describe(const layer *item)
 {
     const hwcmp_conv_params *c = &item->conv;
     const int32_t tile_rows = item->op == FULLY_CONNECTED ? item->fully.tile_rows : c->tile_rows;
-    const int32_t numbers[] = {item->weights.ops->kind, tile_rows,     item->weights.rows, (int32_t)item->weights.row_length,
-                               c->input.h,              c->input.w,    c->input.c,         c->output.h,
-                               c->output.w,             c->kernel_h,   c->kernel_w,        c->stride_h,
-                               c->stride_w,             c->dilation_h, c->dilation_w,      c->pad_top,
-                               c->pad_left,             (int32_t)scratch_bytes(item, true), (int32_t)scratch_bytes(item, false)};
+    const hwcmp_weights *w = &item->weights;
+    const int32_t numbers[] = {w->ops->kind,
+                               tile_rows,
+                               w->rows,
+                               (int32_t)w->row_length,
+                               c->input.h,
+                               c->input.w,
+                               c->input.c,
+                               c->output.h,
+                               c->output.w,
+                               c->kernel_h,
+                               c->kernel_w,
+                               c->stride_h,
+                               c->stride_w,
+                               c->dilation_h,
+                               c->dilation_w,
+                               c->pad_top,
+                               c->pad_left,
+                               (int32_t)scratch_bytes(item, true),
+                               (int32_t)scratch_bytes(item, false)};
 
     put_number("layer ", (int32_t)item->op);
     for (uint32_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
@@ -289,6 +304,7 @@ int main(void)
     static layer item;
     hwcmp_binary_params add;
 
+    build_wall();
     for (int32_t i = 0; i < CASES; i++) {
         pick_layer(&item, CONV2D);
         check_layer(&item, false);

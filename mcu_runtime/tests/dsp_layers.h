@@ -124,14 +124,33 @@ static void unpack_copies(const hwcmp_weights *weights, uint32_t first_row, uint
 static const struct hwcmp_format_ops plain_format = {1, HWCMP_KIND_PLAIN, NULL, unpack_copies};
 static const struct hwcmp_format_ops tile_format = {2, HWCMP_KIND_TILE, NULL, unpack_copies};
 
-/* ---- memory: input and weights end where RAM ends ------------------------------------------------------- */
+/* ---- memory: input and weights end at a wall that may not be read --------------------------------------- */
+
+/* The last 64 KB of RAM: the memory protection unit of Armv7-M forbids every access to them. That of Armv8-M cannot
+ * forbid privileged code to read. */
+#define WALL (RAM_END - 0x10000U)
+#define MPU_CTRL (*(volatile uint32_t *)0xE000ED94U)
+#define MPU_RNR (*(volatile uint32_t *)0xE000ED98U)
+#define MPU_RBAR (*(volatile uint32_t *)0xE000ED9CU)
+#define MPU_RASR (*(volatile uint32_t *)0xE000EDA0U)
+
+static void build_wall(void)
+{
+#if __ARM_ARCH == 7
+    MPU_RNR = 0U;
+    MPU_RBAR = WALL;
+    MPU_RASR = (1U << 28) | (15U << 1) | 1U; /* no code, no access, 2^16 bytes, on */
+    MPU_CTRL = 5U;                           /* on, elsewhere the default map */
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+#endif
+}
 
 static void place(layer *item, uint32_t input_bytes, int32_t rows, uint32_t row_length)
 {
     const uint32_t weight_bytes = ((uint32_t)rows * row_length + 3U) & ~3U;
     const bool weights_last = one_in(2);
-    uint32_t weights = weights_last ? RAM_END - weight_bytes : (RAM_END - input_bytes - weight_bytes) & ~3U;
-    uint32_t input = weights_last ? weights - input_bytes : RAM_END - input_bytes;
+    uint32_t weights = weights_last ? WALL - weight_bytes : (WALL - input_bytes - weight_bytes) & ~3U;
+    uint32_t input = weights_last ? weights - input_bytes : WALL - input_bytes;
     int8_t *payload = (int8_t *)(uintptr_t)weights;
     int8_t *values = (int8_t *)(uintptr_t)input;
 
@@ -183,10 +202,13 @@ static void pick_conv(layer *item)
     const int32_t extent = one_in(6) ? 40 : 9;
 
     params->input.h = (int16_t)pick(1, extent);
-    params->input.w = (int16_t)pick(1, one_in(4) ? 3 : 9);
+    params->input.w = (int16_t)pick(1, one_in(4) ? 3 : (depthwise ? extent : 9));
     params->input.c = depthwise ? (int16_t)pick(1, 6) : depths[pick(0, 12)];
     pick_window(params, one_in(2));
-    params->output.c = (int16_t)(depthwise ? params->input.c * pick(1, one_in(3) ? 4 : 1) : pick(1, one_in(8) ? 80 : 9));
+    params->output.c = (int16_t)pick(1, one_in(8) ? 80 : 9);
+    if (depthwise) {
+        params->output.c = (int16_t)(params->input.c * pick(1, one_in(3) ? 4 : 1));
+    }
     params->tile_rows = (int16_t)pick(1, params->output.c + 2);
     params->input_zero_point = pick_zero_point();
     params->output_zero_point = pick_zero_point();
@@ -205,7 +227,7 @@ static void pick_fully_connected(layer *item)
     const int32_t rows = pick(1, one_in(3) ? 120 : 12);
 
     params->batch = one_in(3) ? pick(1, 6) : 1;
-    params->input_length = pick(1, one_in(3) ? 400 : 40);
+    params->input_length = pick(1, one_in(3) ? 400 : (one_in(2) ? 2 : 40));
     params->tile_rows = (int16_t)pick(1, rows + 2);
     params->input_zero_point = pick_zero_point();
     params->output_zero_point = pick_zero_point();
@@ -237,22 +259,46 @@ static void pick_strides(const int32_t shape[4], bool broadcasts, int32_t stride
     }
 }
 
+/* Scales as TensorFlow Lite makes them, any at all, or such that the operands' roundings hit ties and show. */
+static void pick_scales(hwcmp_binary_params *params)
+{
+    switch (pick(0, 3)) {
+    case 0:
+        params->a_multiplier = pick_multiplier();
+        params->b_multiplier = pick_multiplier();
+        params->a_shift = (int8_t)pick(-31, 3);
+        params->b_shift = (int8_t)pick(-31, 3);
+        params->output_shift = (int8_t)pick(-31, 3);
+        params->left_shift = (int8_t)(one_in(2) ? 20 : pick(0, 23));
+        break;
+    case 1:
+        params->a_multiplier = 1 << 30;
+        params->b_multiplier = 1 << 30;
+        params->a_shift = (int8_t)-pick(17, 21);
+        params->b_shift = (int8_t)-pick(17, 21);
+        params->output_shift = (int8_t)-pick(0, 3);
+        params->left_shift = 20;
+        break;
+    default:
+        params->a_multiplier = pick(1 << 30, INT32_MAX);
+        params->b_multiplier = pick(1 << 30, INT32_MAX);
+        params->a_shift = (int8_t)(one_in(2) ? 0 : -pick(0, 5));
+        params->b_shift = (int8_t)(one_in(2) ? 0 : -pick(0, 5));
+        params->output_shift = (int8_t)-pick(15, 20);
+        params->left_shift = 20;
+        break;
+    }
+    params->output_multiplier = pick_multiplier();
+}
+
 static void pick_add(hwcmp_binary_params *params)
 {
-    const bool wild = one_in(4);
-
     for (int axis = 0; axis < 4; axis++) {
         params->shape[axis] = pick(1, axis == 3 ? 20 : 4);
     }
     pick_strides(params->shape, one_in(4), params->a_stride);
     pick_strides(params->shape, one_in(4), params->b_stride);
-    params->a_multiplier = wild ? pick_multiplier() : pick(1 << 30, INT32_MAX);
-    params->b_multiplier = wild ? pick_multiplier() : pick(1 << 30, INT32_MAX);
-    params->output_multiplier = pick_multiplier();
-    params->a_shift = (int8_t)(wild ? pick(-31, 3) : (one_in(2) ? 0 : -pick(0, 5)));
-    params->b_shift = (int8_t)(wild ? pick(-31, 3) : (one_in(2) ? 0 : -pick(0, 5)));
-    params->output_shift = (int8_t)(wild ? pick(-31, 3) : -pick(15, 20));
-    params->left_shift = (int8_t)(wild ? pick(0, 23) : 20);
+    pick_scales(params);
     params->a_zero_point = pick_zero_point();
     params->b_zero_point = pick_zero_point();
     params->output_zero_point = pick_zero_point();

@@ -203,13 +203,19 @@ static inline const int8_t *hwcmp_dsp_row(const hwcmp_dsp_rows *rows, int32_t ro
     return row == rows->count - 1 ? rows->last : rows->first + (size_t)row * rows->stride;
 }
 
-/* Scratch for `at_once` rows: unpacked ones, 4-byte aligned, or a copy of a PLAIN format's last row if it ends within
- * a word. */
+/* Whether rows can be read where they are, but for the last: a row of one
+ * value is followed by too few others. */
+static inline bool hwcmp_dsp_reads_in_place(const hwcmp_weights *weights)
+{
+    return hwcmp_weights_are_plain(weights) && weights->row_length > 1U;
+}
+
+/* Scratch for `at_once` rows: all of them, 4-byte aligned, or a copy of the last row if it ends within a word. */
 static inline size_t hwcmp_dsp_rows_bytes(const hwcmp_weights *weights, int32_t at_once)
 {
     const size_t length = hwcmp_align4(weights->row_length);
 
-    if (hwcmp_weights_are_plain(weights)) {
+    if (hwcmp_dsp_reads_in_place(weights)) {
         return weights->row_length % 4U == 0U ? 0U : length;
     }
     return length * (size_t)at_once;
@@ -222,18 +228,17 @@ static inline hwcmp_dsp_rows hwcmp_dsp_rows_at(const hwcmp_weights *weights, int
     const size_t length = weights->row_length;
     hwcmp_dsp_rows rows = {scratch, NULL, (uint32_t)hwcmp_align4(length), count};
 
-    if (hwcmp_weights_are_plain(weights)) {
+    if (hwcmp_dsp_reads_in_place(weights)) {
         rows.first = (const int8_t *)weights->payload + (size_t)first * length;
         rows.stride = (uint32_t)length;
-        if (length % 4U != 0U && first + count == weights->rows) {
-            memcpy(scratch, rows.first + (size_t)(count - 1) * length, length);
-            rows.last = scratch;
-            return rows;
-        }
     } else {
         weights->ops->unpack_rows(weights, (uint32_t)first, (uint32_t)count, rows.stride, scratch);
     }
     rows.last = rows.first + (size_t)(count - 1) * rows.stride;
+    if (rows.stride % 4U != 0U && first + count == weights->rows) {
+        memcpy(scratch, rows.last, length);
+        rows.last = scratch;
+    }
     return rows;
 }
 
