@@ -15,6 +15,7 @@ from keras_hwcompress.errors import BoardError, HwcmpError, ToolError
 from keras_hwcompress.runners import tools
 from keras_hwcompress.runners.host import HostLibrary
 from keras_hwcompress.runners.qemu import SENTINEL, build_project, run_qemu
+from keras_hwcompress.targets import BOARDS
 from keras_hwcompress.tflite import reference
 from keras_hwcompress.tflite.pack import pack
 from keras_hwcompress.tflite.samples import random_batch
@@ -62,6 +63,18 @@ def test_every_operator_gives_the_same_integers_on_cortex_m(every_op, board):
     counts = [insns for _, _, insns in result.layer_insns]
     assert result.exact and min(counts) > 0 and 0 <= result.insns - sum(counts) < 100
     assert 0 < result.stack_bytes <= 4096
+
+
+QUICK_BOARDS = ("mps2-an385", "mps2-an386")
+
+
+@pytest.mark.parametrize("board", [pytest.param(name, marks=() if name in QUICK_BOARDS else pytest.mark.slow) for name in BOARDS])
+def test_every_board_runs_a_small_model(board):
+    graph = pack(small_cnn(ternary=True))
+    inputs = random_batch(graph, 2)
+    result = run_qemu(graph, inputs, board=board)
+    _assert_same(result.outputs, _expected(graph, inputs))
+    assert result.exact and result.insns > 0 and 0 < result.stack_bytes <= BOARDS[board].stack_bytes
 
 
 @pytest.mark.parametrize("preset", ["host", "mps2-an386", "netduinoplus2"])
@@ -168,6 +181,14 @@ def test_an_arena_larger_than_the_board_names_the_missing_bytes(tmp_path):
     with pytest.raises(BoardError, match=r"131,072 bytes of RAM.*bytes are missing"):
         generate_project(data, tmp_path / "firmware", board="netduinoplus2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_too_large_for_the_smallest_board_names_the_missing_bytes(tmp_path):
+    builder = GraphBuilder()
+    x = builder.input((1, 32, 32, 8))
+    data = write_model(builder.build([builder.conv2d(x, 8, (1, 1))]))
+    with pytest.raises(BoardError, match=r"micro:bit.*16,384 bytes of RAM.*2,048 of stack\): [\d,]+ bytes are missing"):
+        generate_project(data, tmp_path / "firmware", board="microbit")
 
 
 def test_weights_larger_than_the_flash_name_the_missing_bytes(tmp_path):
