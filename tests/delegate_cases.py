@@ -64,11 +64,17 @@ def _fully_connected_layers(builder: GraphBuilder, rng: np.random.Generator, x: 
     dense = builder.fully_connected(x, 9, "relu", weights=n_ary(rng, (9, size), 3))
     rows = builder.fully_connected(x, 5, per_channel=False, bias=False, length=depth)
     kept = builder.fully_connected(x, 6, weights=n_ary(rng, (6, depth), 4), length=depth)
-    last = builder.ops[-1]
-    builder.ops[-1] = replace(last, options={**last.options, "keepNumDims": True})
-    builder.tensors[kept] = replace(builder.tensors[kept], shape=(*builder.tensors[x].shape[:3], 6))
+    keep_dimensions(builder)
     one_channel = builder.fully_connected(dense, 1)
     return [dense, rows, kept, one_channel]
+
+
+def keep_dimensions(builder: GraphBuilder) -> None:
+    """Sets keepNumDims in the last operator, a fully connected one."""
+    last = builder.ops[-1]
+    source, target = builder.tensors[last.inputs[0]], builder.tensors[last.outputs[0]]
+    builder.ops[-1] = replace(last, options={**last.options, "keepNumDims": True})
+    builder.tensors[last.outputs[0]] = replace(target, shape=(*source.shape[:-1], target.shape[-1]))
 
 
 def shared_weights_model() -> Graph:
@@ -116,11 +122,15 @@ def one_operator_models() -> dict[str, Graph]:
         y = builder.depthwise(x, 2, (2, 3), dilation=(2, 1), padding="valid", weights=n_ary(rng, (1, 2, 3, 6), levels))
         graphs[f"depthwise {name}"] = packed(builder.build([y]))
         builder = GraphBuilder(3)
-        y = builder.fully_connected(builder.input((2, 7)), 5, per_channel=False, weights=n_ary(rng, (5, 7), levels))
+        y = builder.fully_connected(builder.input((2, 7)), 7, per_channel=False, weights=n_ary(rng, (7, 7), levels))
         graphs[f"fully connected {name}"] = packed(builder.build([y]))
+        builder = GraphBuilder(3)
+        y = builder.fully_connected(builder.input((2, 3, 7)), 5, weights=n_ary(rng, (5, 7), levels), length=7)
+        keep_dimensions(builder)
+        graphs[f"fully connected keeping dimensions {name}"] = packed(builder.build([y]))
     for per_channel in (False, True):
         builder = GraphBuilder(4)
-        y = builder.fully_connected(builder.input((2, 7)), 5, "relu6", per_channel)
+        y = builder.fully_connected(builder.input((2, 7)), 7, "relu6", per_channel)
         graphs[f"builtin per_channel={per_channel}"] = builder.build([y])
     return graphs
 
@@ -203,7 +213,7 @@ def _damaged_tensors(graph: Graph) -> Iterator[tuple[str, Graph]]:
     shape = graph.tensors[op.inputs[0]].shape
     for axis, size in itertools.product(range(len(shape)), (1, 2, 3, 7, 40000)):
         yield f"input axis {axis} = {size}", _with_tensor(graph, op.inputs[0], shape=_replaced(shape, axis, size))
-    for other in (shape[1:], (1, *shape), ()):
+    for other in (shape[1:], shape[::-1], (1, *shape), ()):
         yield f"input shape {other}", _with_tensor(graph, op.inputs[0], shape=other)
     for index, dtype in itertools.product((*op.inputs, *op.outputs), (np.int8, np.uint8, np.int32, np.int16)):
         tensor = graph.tensors[index]

@@ -167,6 +167,26 @@ def test_fully_connected_is_rounded_twice_like_on_the_device_where_the_stock_ker
     assert np.all(got.ravel()[differing] == once.ravel()[differing] + 1)
 
 
+@pytest.mark.parametrize("channels", ["one scale", "a scale per channel"])
+def test_multipliers_are_those_of_tensorflow_lite_to_the_last_bit(channels):
+    """Each channel's bias is the integer just below or above a rounding boundary k + 1/2 of bias * multiplier, so a
+    multiplier that is off by 2**-31 of its value shows in some channel."""
+    builder = GraphBuilder(0)
+    x = builder.input((1, 1), 0.1, 0)
+    boundaries = np.arange(-118, 118).repeat(2) + 0.5
+    count = len(boundaries)
+    scales = np.float32(1.1e-6) * np.linspace(1, 1.02, 1 if channels == "one scale" else count, dtype=np.float32)
+    below = np.floor(boundaries / (np.float64(np.float32(0.1)) * scales.astype(np.float64))).astype(np.int32)
+    weights = builder.constant(np.ones((count, 1), np.int8), scales)
+    bias = builder.constant(below + np.tile(np.int32([0, 1]), count // 2), np.float32(0.1) * scales)
+    options = {"fusedActivationFunction": 0}
+    y = builder.op("FULLY_CONNECTED", (x, weights, bias), (1, count), 1.0, 0, "FullyConnectedOptions", options)
+    graph = builder.build([y])
+    value = np.int8([[0]])
+    got = Interpreter(write_model(graph), allow_fallback=False).run([value])[0][0]
+    np.testing.assert_array_equal(got, micro(graph, [value])[0])
+
+
 def test_two_interpreters_run_in_two_threads():
     graphs = [_models()["random 0"], _models()["every operator"]]
     inputs = [_inputs(graph, 30) for graph in graphs]
@@ -227,7 +247,7 @@ def _reference_output(graph: Graph, x: np.ndarray, shape: tuple[int, ...]) -> by
 
 
 # What the delegate refuses although Python's `prepare` lets it pass; neither `pack` nor a converter writes it.
-STRICTER = ("have zero points", "the activation range", "inputs. Received")
+STRICTER = ("have zero points", "the activation range", "inputs. Received", "with last dimension 7")
 
 
 @pytest.mark.parametrize("name", ONE_OPERATOR)
@@ -266,23 +286,37 @@ def test_a_damaged_operator_is_a_python_exception_in_the_stock_interpreter(tmp_p
     assert sum("Hwcmp" in line for line in refused) > 40, refused
 
 
-def test_interpreter_names_the_operator_and_what_is_wrong_with_it():
+@pytest.mark.parametrize(
+    ("offset", "message"),
+    [
+        (0, "expected options of version 1. Received: 7"),
+        (1, "the options are those of another operator .7."),
+        (2, "unknown padding 7 or flags 1"),
+        (8, "the weights do not fit the shape of the layer. Received: 4 x 18 for 7 x 2 x 3"),
+        (24, "the tensors have zero points -3, 5, the options -3, 7"),
+        (27, "a zero point or the activation range is not int8"),
+    ],
+)
+def test_interpreter_names_the_operator_and_what_is_wrong_with_it(offset, message):
     graph = _one("conv2d nary")
     options = graph.ops[0].options["custom"]
-    broken = replace(graph, ops=(replace(graph.ops[0], options={"custom": b"\x07" + options[1:]}),))
-    interpreter = Interpreter(write_model(broken), runtime="litert")
+    broken = options[:offset] + b"\x07" + options[offset + 1 :]
+    graph = replace(graph, ops=(replace(graph.ops[0], options={"custom": broken}),))
+    interpreter = Interpreter(write_model(graph), runtime="litert")
     name = graph.tensors[graph.ops[0].outputs[0]].name
-    with pytest.raises(ModelFormatError, match=f"HwcmpConv2D '{name}': expected options of version 1. Received: 7"):
+    with pytest.raises(ModelFormatError, match=f"litert.delegate refuses the model: HwcmpConv2D '{name}': {message}"):
         interpreter.allocate_tensors()
 
 
-@pytest.mark.parametrize("layout", [1, 2, 3], ids=["longer tensors", "tensors without a field", "other context"])
-def test_an_interpreter_with_other_structs_is_refused(driver, layout):
+def test_an_interpreter_with_other_structs_is_refused(driver):
+    """Layouts of delegate_driver.c: a longer tensor, flags, the context, a tensor that lacks the pointer at an offset."""
     graph = _one("conv2d nary")
-    (result,) = driver([encode_case(graph, random_inputs(graph, np.random.default_rng(0))[0], layout)])
-    # With another context there is no function that could be trusted with a message.
-    expected = "without a message" if layout == 3 else "the tensors of this interpreter have another layout"
-    assert result.error.endswith(expected)
+    x = random_inputs(graph, np.random.default_rng(0))[0]
+    layouts = [1, 2, 3, *range(100, 100 + 112, 8)]
+    for layout, result in zip(layouts, driver([encode_case(graph, x, layout) for layout in layouts]), strict=True):
+        # With another context there is no function that could be trusted with a message.
+        expected = "without a message" if layout == 3 else "the tensors of this interpreter have another layout"
+        assert result.error.endswith(expected), layout
 
 
 def test_a_tensor_that_two_operators_write_cannot_make_a_kernel_leave_its_buffer(tmp_path):

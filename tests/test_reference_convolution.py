@@ -100,20 +100,19 @@ def test_fully_connected_equals_tflite_micro(
     assert_equal_to(micro, graph, random_inputs(graph, np.random.default_rng(seed)))
 
 
-def test_a_fully_connected_layer_with_one_scale_multiplies_the_scales_in_float32():
-    # 0.1f * 0.7f rounds; the double product gives another last bit of the multiplier.
+def test_a_fully_connected_layer_with_one_scale_multiplies_the_scales_in_double():
+    # Each channel's bias is the integer just below or above a boundary k + 1/2 of bias * multiplier: the product of the
+    # scales in float32 would move most boundaries by several integers.
     builder = GraphBuilder(0)
-    x = builder.input((1, 4), 0.1, 0)
-    y = builder.fully_connected(x, 2, per_channel=False, scale=0.3)
-    weights = builder.ops[-1].inputs[1]
-    scale = np.array([0.7], np.float32)
-    builder.tensors[weights] = replace(
-        builder.tensors[weights], quantization=replace(builder.tensors[weights].quantization, scale=scale)
-    )
-    layer = prepare(builder.build([y]))[0]
-    product = float(np.float32(0.1) * np.float32(0.7)) / float(np.float32(0.3))
-    assert (int(layer.channels.multiplier[0]), int(layer.channels.shift[0])) == (round(product * 2**33), -2)
-    assert product != float(np.float32(0.1)) * float(np.float32(0.7)) / float(np.float32(0.3))
+    x = builder.input((1, 1), 0.1, 0)
+    scale = np.float32(1.1e-6)
+    boundaries = (np.arange(-118, 118) + 0.5) / (float(np.float32(0.1)) * float(scale))
+    numbers = (np.floor(boundaries)[:, None] + [0, 1]).ravel().astype(np.int32)
+    weights = builder.constant(np.ones((numbers.size, 1), np.int8), scale)
+    bias = builder.constant(numbers, np.float32(0.1) * scale)
+    options = {"fusedActivationFunction": 0}
+    y = builder.op("FULLY_CONNECTED", (x, weights, bias), (1, numbers.size), 1.0, 0, "FullyConnectedOptions", options)
+    assert_equal_to(micro, builder.build([y]), [np.int8([[0]])])
 
 
 @pytest.mark.parametrize("length", [1032, 1041, 1042, 5001])

@@ -46,7 +46,7 @@ def depthwise_conv2d(view: OpView) -> Layer:
 
 def _convolution(view: OpView, op: str, values: np.ndarray, kernel: tuple[int, int], channel_axis: int) -> Layer:
     source, target = view.int8_input(), view.int8_output()
-    multiplier, shift = _multipliers(view, values.shape[0], channel_axis, float_product=False)
+    multiplier, shift = _multipliers(view, values.shape[0], channel_axis)
     activation_min, activation_max = view.activation()
     window = Window(kernel, pair_option(view, "stride"), pair_option(view, "dilation", 1), is_same(view))
     return Conv(
@@ -72,7 +72,7 @@ def fully_connected(view: OpView) -> Layer:
     if int(view.option("weightsFormat", 0)) != 0:
         raise UnsupportedModelError("shuffled weights are not supported")
     batch = fully_connected_batch(view, rows, length)
-    multiplier, shift = _multipliers(view, rows, channel_axis=0, float_product=True)
+    multiplier, shift = _multipliers(view, rows, channel_axis=0)
     activation_min, activation_max = view.activation()
     return FullyConnected(
         op="fully_connected",
@@ -163,19 +163,15 @@ def _bias(view: OpView, rows: int) -> np.ndarray:
     return data.reshape(rows).astype(np.int64)
 
 
-def _multipliers(view: OpView, rows: int, channel_axis: int, float_product: bool) -> tuple[np.ndarray, np.ndarray]:
-    """input_scale * weight_scale / output_scale as integers, one per scale of the weights.
+def _multipliers(view: OpView, rows: int, channel_axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """input_scale * weight_scale / output_scale in double as integers, one per scale of the weights.
 
-    TFLite computes it in double, except for a fully connected layer with one scale: there (`float_product`) the
-    product of the two scales is rounded to float32 first.
+    Older TFLite (tflite-runtime 2.14, ai-edge-litert 1.0) rounded the product of the scales to float32 for a fully
+    connected layer with one scale; ai-edge-litert 1.4, TensorFlow 2.21 and TFLite Micro do not.
     """
     scales = _weight_scales(view, rows, channel_axis)
     source, target = view.int8_input().scale, view.int8_output().scale
-    if float_product and len(scales) == 1:
-        with np.errstate(over="ignore", under="ignore"):
-            reals = [float(source * scales[0]) / float(target)]
-    else:
-        reals = [float(source) * float(scale) / float(target) for scale in scales]
+    reals = [float(source) * float(scale) / float(target) for scale in scales]
     pairs = np.array([quantize_multiplier(real) for real in reals], np.int64)
     return pairs[:, 0], pairs[:, 1]
 

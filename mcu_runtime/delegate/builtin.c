@@ -64,13 +64,6 @@ static bool quantize_multiplier(double real, int32_t *multiplier, int8_t *shift)
     return exponent <= MAX_SHIFT;
 }
 
-/* With one scale for all channels TensorFlow Lite multiplies the two scales in float, otherwise in double. */
-static double real_multiplier(float input, float weights, float output, bool per_channel)
-{
-    const double product = per_channel ? (double)input * (double)weights : (double)(float)(input * weights);
-    return product / (double)output;
-}
-
 /* round(real / scale) + zero point, ties away from zero, within int8. */
 static int32_t quantize_bound(float real, float scale, int32_t zero_point)
 {
@@ -108,8 +101,9 @@ static TfLiteStatus set_activation(TfLiteContext *context, hwcmp_node *node)
 
 static bool is_quantized_activation(const TfLiteTensor *tensor)
 {
-    return tensor->params.scale >= FLT_MIN && tensor->params.scale <= FLT_MAX && tensor->params.zero_point >= INT8_MIN &&
-           tensor->params.zero_point <= INT8_MAX;
+    const TfLiteQuantizationParams *params = &tensor->params;
+    return params->scale >= FLT_MIN && params->scale <= FLT_MAX && params->zero_point >= INT8_MIN &&
+           params->zero_point <= INT8_MAX;
 }
 
 /* The scales of the weights: one, or one per row; null if they are anything else. */
@@ -145,7 +139,7 @@ static TfLiteStatus set_multipliers(TfLiteContext *context, hwcmp_node *node, co
         return kTfLiteError;
     }
     for (int i = 0; i < scales->size; i++) {
-        const double real = real_multiplier(input, scales->data[i], output, scales->size > 1);
+        const double real = (double)input * (double)scales->data[i] / (double)output;
         if (!is_scale(scales->data[i]) || !quantize_multiplier(real, &node->multiplier[i], &node->shift[i])) {
             return hwcmp_node_fail(context, node, "the scales of channel %d are out of range", i);
         }
@@ -270,7 +264,7 @@ static TfLiteStatus set_layer(TfLiteContext *context, hwcmp_node *node)
     }
     const TfLiteFloatArray *scales = weight_scales(weights);
     if (scales == NULL) {
-        return hwcmp_node_fail(context, node, "expected weights with zero point 0 and one scale or one per channel");
+        return hwcmp_node_fail(context, node, "expected weights with zero point 0, one scale or one per channel");
     }
     if (set_multipliers(context, node, scales) != kTfLiteOk || make_blob(context, node, weights) != kTfLiteOk ||
         load_bias(context, node) != kTfLiteOk) {

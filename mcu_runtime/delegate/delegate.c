@@ -96,8 +96,9 @@ static void *init(TfLiteContext *context, const char *buffer, size_t length)
 
     (void)length;
     memcpy(&params, buffer, sizeof params);
-    if (params.nodes_to_replace == NULL || params.nodes_to_replace->size != 1 ||
-        context->GetNodeAndRegistration(context, params.nodes_to_replace->data[0], &source, &registration) != kTfLiteOk) {
+    const TfLiteIntArray *nodes = params.nodes_to_replace;
+    if (nodes == NULL || nodes->size != 1 ||
+        context->GetNodeAndRegistration(context, nodes->data[0], &source, &registration) != kTfLiteOk) {
         return NULL;
     }
     const claim *claimed = find_claim(context, source, registration);

@@ -198,7 +198,8 @@ TfLiteStatus hwcmp_node_prepare_packed(TfLiteContext *context, hwcmp_node *node)
                                (int)node->input_count);
     }
     const packed_options options = load_options(node->options);
-    if (check_options(context, node, &options) != kTfLiteOk || hwcmp_node_check_activations(context, node) != kTfLiteOk ||
+    if (check_options(context, node, &options) != kTfLiteOk ||
+        hwcmp_node_check_activations(context, node) != kTfLiteOk ||
         check_zero_points(context, node, &options) != kTfLiteOk || load_blob(context, node) != kTfLiteOk ||
         load_channels(context, node) != kTfLiteOk) {
         return kTfLiteError;

@@ -23,7 +23,9 @@ TfLiteDelegate *tflite_plugin_create_delegate(const char *const *keys, const cha
                                               void (*report_error)(const char *));
 void tflite_plugin_destroy_delegate(TfLiteDelegate *delegate);
 
-enum { LAYOUT_LONG_TENSOR = 1, LAYOUT_NO_PARAMS = 2, LAYOUT_OTHER_CONTEXT = 3, MOST_TENSORS = 8 };
+/* Structs that differ: 8 bytes more per tensor, flags that are none, another context, or 8 bytes fewer from the
+ * offset layout - LAYOUT_MISSING of the first tensor on. */
+enum { LAYOUT_LONG_TENSOR = 1, LAYOUT_FLAGS = 2, LAYOUT_CONTEXT = 3, LAYOUT_MISSING = 100, MOST_TENSORS = 8 };
 
 typedef struct {
     TfLiteContext context; /* first: the callbacks get a pointer to it */
@@ -172,6 +174,10 @@ static TfLiteStatus resize(TfLiteContext *context, TfLiteTensor *tensor, TfLiteI
     const size_t index = (size_t)(tensor - it->tensors);
     size_t bytes = 1U;
 
+    if (tensor->allocation_type == kTfLiteMmapRo) {
+        fail("a constant must not get another shape");
+    }
+
     for (int axis = 0; axis < shape->size; axis++) {
         bytes *= (size_t)shape->data[axis];
     }
@@ -188,17 +194,20 @@ static TfLiteStatus resize(TfLiteContext *context, TfLiteTensor *tensor, TfLiteI
 static void apply_layout(interpreter *it, int32_t layout)
 {
     unsigned char *first = (unsigned char *)it->foreign;
+    const size_t missing = layout >= LAYOUT_MISSING ? (size_t)(layout - LAYOUT_MISSING) : 0U;
 
     memcpy(first, it->tensors, sizeof it->tensors);
-    if (layout == LAYOUT_LONG_TENSOR) {
-        memmove(first + sizeof(TfLiteTensor) + 8, first + sizeof(TfLiteTensor), sizeof it->tensors - sizeof(TfLiteTensor));
-    } else if (layout == LAYOUT_NO_PARAMS) {
-        memmove(first + offsetof(TfLiteTensor, params), first + offsetof(TfLiteTensor, allocation_type),
-                sizeof it->tensors - offsetof(TfLiteTensor, allocation_type));
-    } else {
-        memset(&it->context.recommended_num_threads, 0x55, sizeof it->context.recommended_num_threads);
-    }
     it->context.tensors = it->foreign;
+    if (layout == LAYOUT_LONG_TENSOR) {
+        memmove(first + sizeof(TfLiteTensor) + 8, first + sizeof(TfLiteTensor),
+                sizeof it->tensors - sizeof(TfLiteTensor));
+    } else if (layout == LAYOUT_FLAGS) {
+        it->foreign[0].is_variable = 0x55U;
+    } else if (layout == LAYOUT_CONTEXT) {
+        memset(&it->context.recommended_num_threads, 0x55, sizeof it->context.recommended_num_threads);
+    } else {
+        memmove(first + missing, first + missing + 8, sizeof it->tensors - missing - 8U);
+    }
 }
 
 static interpreter *read_case(int32_t layout)
