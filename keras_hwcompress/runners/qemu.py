@@ -19,7 +19,7 @@ from keras_hwcompress.runners.tools import build_shared, find_tool, run_tool
 from keras_hwcompress.runtime_files import runtime_dir
 from keras_hwcompress.targets import Board, get_board
 from keras_hwcompress.tflite.graph import Graph
-from keras_hwcompress.tflite.layers import Reshape
+from keras_hwcompress.tflite.layers import Layer, Reshape
 from keras_hwcompress.tflite.reader import read_model
 
 SENTINEL = "HWCMP-TEST-OK"
@@ -62,19 +62,34 @@ def run_qemu(
     Raises:
         ToolError: compiler or emulator missing or failed; BoardError: the image does not fit.
     """
+    return run_qemu_many([(model, inputs)], board=board, timeout=timeout)[0]
+
+
+def run_qemu_many(
+    models: Sequence[tuple[bytes | Graph, Sequence[np.ndarray]]], *, board: str = "mps2-an386", timeout: float = 300
+) -> list[QemuResult]:
+    """`run_qemu` for several models (each with its inputs) in one image, which saves builds.
+
+    flash_bytes and stack_bytes of every result are those of the whole image.
+    """
     target = get_board(board)
-    graph = model if isinstance(model, Graph) else read_model(model)
-    records = pack_inputs(graph, inputs)
+    graphs = [model if isinstance(model, Graph) else read_model(model) for model, _ in models]
+    records = [pack_inputs(graph, inputs) for graph, (_, inputs) in zip(graphs, models, strict=True)]
+    counts = [len(rows) for rows in records]
     with tempfile.TemporaryDirectory(prefix="hwcmp-") as name:
         folder = Path(name)
-        compiled = write_stream_project(folder / "project", graph, target, len(records))
+        compiled = write_stream_project(folder / "project", graphs, counts, target)
         image = build_project(folder / "project", target.name)
-        (folder / "inputs.bin").write_bytes(b"".join(records))
+        (folder / "inputs.bin").write_bytes(b"".join(b"".join(rows) for rows in records))
         text, exact = _emulate(image, target, folder, timeout)
-        outputs = unpack_outputs(compiled.outputs, (folder / "outputs.bin").read_bytes(), len(records))
+        outputs = _split_outputs(compiled, counts, (folder / "outputs.bin").read_bytes())
+        regions = _split_counts(compiled, counts, _counts(folder / "insns.txt")) if exact else [[]] * len(compiled)
         flash = flash_bytes(image)
-        counts = _counts(folder / "insns.txt") if exact else []
-    return _result(compiled, outputs, text, counts, exact, flash, target)
+    stack, ticks = int(re.findall(r"stack=(\d+)", text)[0]), [int(found) for found in re.findall(r"ticks=(\d+)", text)]
+    return [
+        _result(model, arrays, insns, _Run(exact, stack, round(tick * target.insns_per_tick), flash))
+        for model, arrays, insns, tick in zip(compiled, outputs, regions, ticks, strict=True)
+    ]
 
 
 def build_project(path: Path, preset: str) -> Path:
@@ -130,15 +145,46 @@ def _counts(path: Path) -> list[int]:
     return [int(line.removeprefix("insns=")) for line in path.read_text(encoding="ascii").split()]
 
 
-def _result(model, outputs, text, counts, exact, flash, board) -> QemuResult:
-    stats = {key: int(value) for key, value in re.findall(r"(stack|ticks)=(\d+)", text)}
-    layers = [layer for layer in model.layers if not isinstance(layer, Reshape)]
+def _split_outputs(models: Sequence[CompiledModel], counts: Sequence[int], data: bytes) -> list[list[np.ndarray]]:
+    """The output arrays of each model, whose records follow each other."""
+    arrays, start = [], 0
+    for model, count in zip(models, counts, strict=True):
+        end = start + count * sum(tensor.size * tensor.dtype.itemsize for tensor in model.outputs)
+        arrays.append(unpack_outputs(model.outputs, data[start:end], count))
+        start = end
+    return arrays
+
+
+def _split_counts(models: Sequence[CompiledModel], counts: Sequence[int], insns: Sequence[int]) -> list[list[int]]:
+    """The counts of each model's last inference: one for every layer, and one for what is behind the last."""
+    last, end = [], 0
+    for model, count in zip(models, counts, strict=True):
+        regions = len(_layers(model)) + 1
+        end += count * regions
+        last.append(list(insns[end - regions : end]))
+    return last
+
+
+def _layers(model: CompiledModel) -> list[Layer]:
+    """The layers that are called."""
+    return [layer for layer in model.layers if not isinstance(layer, Reshape)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What was measured of the image. insns: estimated from ticks, for where they were not counted."""
+
+    exact: bool
+    stack_bytes: int
+    insns: int
+    flash_bytes: int
+
+
+def _result(model: CompiledModel, outputs: list[np.ndarray], regions: list[int], run: _Run) -> QemuResult:
     per_layer: list[tuple[str, str, int]] = []
-    insns = round(stats["ticks"] * board.insns_per_tick)
-    if exact:
-        last = counts[-(len(layers) + 1) :]
-        per_layer = [(layer.name, layer.op, count) for layer, count in zip(layers, last[:-1], strict=True)]
-        insns = sum(last)
+    if run.exact:
+        per_layer = [(layer.name, layer.op, count) for layer, count in zip(_layers(model), regions[:-1], strict=True)]
+    insns = sum(regions) if run.exact else run.insns
     if insns <= 0:
         raise ToolError("the emulator counted no instructions: the measurement is void")
-    return QemuResult(outputs, insns, exact, per_layer, stats["stack"], model.plan.arena_bytes, flash, model)
+    return QemuResult(outputs, insns, run.exact, per_layer, run.stack_bytes, model.plan.arena_bytes, run.flash_bytes, model)
