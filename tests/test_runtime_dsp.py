@@ -27,7 +27,7 @@ from keras_hwcompress.tflite.layers import Channels, Conv, FullyConnected, Layer
 SENTINEL = "HWCMP-TEST-OK"
 OPS = ("conv2d", "depthwise_conv2d", "fully_connected", "add")
 KINDS = ("PLAIN", "TILE")
-CASES = 120
+CASES = 250
 
 M4 = BOARDS["mps2-an386"]
 M7 = BOARDS["mps2-an500"]

@@ -199,10 +199,10 @@ static void pick_conv(layer *item)
     static const int16_t depths[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 29};
     hwcmp_conv_params *params = &item->conv;
     const bool depthwise = item->op == DEPTHWISE_CONV2D;
-    const int32_t extent = one_in(6) ? 40 : 9;
+    const int32_t extent = one_in(6) ? 40 : (one_in(4) ? 2 : 9);
 
     params->input.h = (int16_t)pick(1, extent);
-    params->input.w = (int16_t)pick(1, one_in(4) ? 3 : (depthwise ? extent : 9));
+    params->input.w = (int16_t)pick(1, depthwise ? extent : (extent < 9 ? extent : 9));
     params->input.c = depthwise ? (int16_t)pick(1, 6) : depths[pick(0, 12)];
     pick_window(params, one_in(2));
     params->output.c = (int16_t)pick(1, one_in(8) ? 80 : 9);
