@@ -10,6 +10,7 @@ output_<n>_<k>.
 from __future__ import annotations
 
 import sys
+import warnings
 
 import numpy as np
 
@@ -47,6 +48,8 @@ def check_refused(runtime: str, data: np.lib.npyio.NpzFile, number: int) -> str:
 def main() -> None:
     """Runs the command line."""
     runtime, what, path = sys.argv[1:]
+    # tf.lite warns that it is deprecated: `load_runtime` must silence that.
+    warnings.simplefilter("error", UserWarning)
     check = {"equal": check_equal, "refuse": check_refused}[what]
     with np.load(path) as data:
         for number in range(sum(name.startswith("model_") for name in data)):

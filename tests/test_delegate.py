@@ -309,13 +309,13 @@ def test_interpreter_names_the_operator_and_what_is_wrong_with_it(offset, messag
 
 
 def test_an_interpreter_with_other_structs_is_refused(driver):
-    """Layouts of delegate_driver.c: a longer tensor, flags, the context, a tensor that lacks the pointer at an offset."""
+    """Layouts of delegate_driver.c: context, longer tensors, flags, sizes, no pointer at an offset of the tensor."""
     graph = _one("conv2d nary")
     x = random_inputs(graph, np.random.default_rng(0))[0]
-    layouts = [1, 2, 3, *range(100, 100 + 112, 8)]
+    layouts = [1, 2, 3, 4, *range(100, 100 + 112, 8)]
     for layout, result in zip(layouts, driver([encode_case(graph, x, layout) for layout in layouts]), strict=True):
         # With another context there is no function that could be trusted with a message.
-        expected = "without a message" if layout == 3 else "the tensors of this interpreter have another layout"
+        expected = "without a message" if layout == 1 else "the tensors of this interpreter have another layout"
         assert result.error.endswith(expected), layout
 
 
@@ -379,6 +379,18 @@ def test_a_relu6_of_its_own_does_not_run_in_the_micro_interpreter_which_gets_it_
     assert interpreter.executor == "reference"
     inputs = _inputs(graph)
     _assert_equal(interpreter.run(inputs), _expected(graph, inputs))
+
+
+def test_without_any_runtime_another_executor_steps_in_unless_one_was_asked_for(monkeypatch):
+    for name in ("ai_edge_litert", "tensorflow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for graph in (_models()["random 0"], _one("conv2d nary")):
+        interpreter = Interpreter(write_model(graph))
+        assert interpreter.executor == "tflm" and "needs the package" in interpreter.fallback_reason
+        inputs = _inputs(graph, 2)
+        _assert_equal(interpreter.run(inputs), _expected(graph, inputs))
+        with pytest.raises(ToolError, match="needs the package ai-edge-litert"):
+            Interpreter(write_model(graph), runtime="litert")
 
 
 @pytest.mark.usefixtures("_no_compiler")

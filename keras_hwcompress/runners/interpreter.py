@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,13 @@ import numpy as np
 
 from keras_hwcompress.errors import ModelFormatError, ToolError
 from keras_hwcompress.runners.delegate import delegate_library
-from keras_hwcompress.runners.executors import Executor, StockExecutor, micro_executor, reference_executor
+from keras_hwcompress.runners.executors import (
+    Executor,
+    StockExecutor,
+    load_runtime,
+    micro_executor,
+    reference_executor,
+)
 from keras_hwcompress.tflite.expand import expand
 from keras_hwcompress.tflite.graph import Graph
 from keras_hwcompress.tflite.options import BUILTIN_KINDS
@@ -47,7 +54,7 @@ class Interpreter:
 
         Raises:
             ModelFormatError: the file is damaged. UnsupportedModelError: the fallback does not know an operator.
-            ToolError: no runtime, or no C compiler and no fallback allowed.
+            ToolError: the named runtime is not installed; no runtime or C compiler at all and no fallback allowed.
             ValueError: an unknown runtime.
         """
         if runtime not in RUNTIMES:
@@ -65,7 +72,7 @@ class Interpreter:
 
     @property
     def fallback_reason(self) -> str | None:
-        """Why the model runs without the delegate although it needs it; None where nothing is missing."""
+        """What is missing, where the model runs in a stand-in; None where nothing is."""
         return self._reason
 
     def allocate_tensors(self) -> None:
@@ -138,10 +145,10 @@ class Interpreter:
         return np.stack(results) if results else np.zeros((0, *tensor.shape), tensor.dtype)
 
     def _choose(self, data: bytes, runtime: str, allow_fallback: bool) -> Executor:
-        if not _needs_delegate(self._graph):
-            return _stock(runtime, data, None)
+        if runtime != "auto":
+            load_runtime(runtime)
         try:
-            return _stock(runtime, data, str(delegate_library()))
+            return _stock(runtime, data, str(delegate_library()) if _needs_delegate(self._graph) else None)
         except ToolError as error:
             if not allow_fallback:
                 raise
@@ -161,12 +168,11 @@ def _stock(runtime: str, model: bytes, library: str | None) -> Executor:
 def _without_delegate(graph: Graph, runtime: str) -> Executor:
     """An executor that rounds twice everywhere: not the stock one for a FULLY_CONNECTED."""
     if not _needs_delegate(graph):
-        return _stock(runtime, write_model(graph), None)
+        with contextlib.suppress(ToolError):
+            return _stock(runtime, write_model(graph), None)
     if all(op.kind != _WRONG_IN_MICRO for op in graph.ops):
-        try:
+        with contextlib.suppress(ToolError, ModelFormatError):
             return micro_executor(graph)
-        except (ToolError, ModelFormatError):
-            pass
     return reference_executor(graph)
 
 

@@ -23,9 +23,16 @@ TfLiteDelegate *tflite_plugin_create_delegate(const char *const *keys, const cha
                                               void (*report_error)(const char *));
 void tflite_plugin_destroy_delegate(TfLiteDelegate *delegate);
 
-/* Structs that differ: 8 bytes more per tensor, flags that are none, another context, or 8 bytes fewer from the
- * offset layout - LAYOUT_MISSING of the first tensor on. */
-enum { LAYOUT_LONG_TENSOR = 1, LAYOUT_FLAGS = 2, LAYOUT_CONTEXT = 3, LAYOUT_MISSING = 100, MOST_TENSORS = 8 };
+/* Structs that differ: another context, 8 bytes more per tensor, flags that are none, a size that is not that of the
+ * shape, or 8 bytes fewer from the offset layout - LAYOUT_MISSING of the first tensor on. */
+enum {
+    LAYOUT_CONTEXT = 1,
+    LAYOUT_LONG_TENSOR = 2,
+    LAYOUT_FLAGS = 3,
+    LAYOUT_BYTES = 4,
+    LAYOUT_MISSING = 100,
+    MOST_TENSORS = 8
+};
 
 typedef struct {
     TfLiteContext context; /* first: the callbacks get a pointer to it */
@@ -203,6 +210,8 @@ static void apply_layout(interpreter *it, int32_t layout)
                 sizeof it->tensors - sizeof(TfLiteTensor));
     } else if (layout == LAYOUT_FLAGS) {
         it->foreign[0].is_variable = 0x55U;
+    } else if (layout == LAYOUT_BYTES) {
+        it->foreign[0].bytes++;
     } else if (layout == LAYOUT_CONTEXT) {
         memset(&it->context.recommended_num_threads, 0x55, sizeof it->context.recommended_num_threads);
     } else {
