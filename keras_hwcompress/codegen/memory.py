@@ -16,8 +16,9 @@ from keras_hwcompress.codegen.scratch import scratch_bytes, striped_scratch_byte
 from keras_hwcompress.tflite.graph import Graph
 from keras_hwcompress.tflite.layers import ConvAdd, Layer, weighted
 
-# Smallest tile that amortises a call.
-_TILE_BYTES = 1024
+# Every tile gathers the activations again. This one keeps a 3 x 3 convolution of 16 to 32 channels in n-ary weights at
+# 1.04 instructions per multiplication on Cortex-M4 with less than 4 KB of scratch; half of it costs 0.15 more.
+_TILE_BYTES = 2304
 
 
 @dataclass(slots=True)
