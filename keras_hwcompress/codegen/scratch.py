@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from keras_hwcompress.tflite.layers import Conv, ConvAdd, FullyConnected, Layer
 
 ARMS = ("ref", "swar", "dsp", "mve")
-KINDS = ("PLAIN", "TILE")
+KINDS = ("PLAIN", "TILE", "DIRECT")
 
 # mcu_runtime/src/dsp: pixels that share one pass over a weight row, rows whose constants are prepared at a time for
 # PLAIN formats, bytes of the constants of one channel, and the wish for the size of a depthwise plane.
@@ -37,7 +37,7 @@ def scratch_bytes(layer: Layer, format_kind: str, arm: str, tile_rows: int) -> i
 
     Args:
         layer: a prepared layer.
-        format_kind: "PLAIN" or "TILE", from the table row of its weight format; ignored without weights.
+        format_kind: one of `KINDS`, from the table row of its weight format; ignored without weights.
         arm: one of `ARMS`.
         tile_rows: output channels that a TILE format unpacks at a time, at least 1.
 
@@ -53,7 +53,7 @@ def scratch_bytes(layer: Layer, format_kind: str, arm: str, tile_rows: int) -> i
     if formula is None:
         return 0
     count, length = layer.weights.values.shape
-    return formula(layer, _Rows(count, length, min(tile_rows, count), format_kind == "TILE"))
+    return formula(layer, _Rows(count, length, min(tile_rows, count), format_kind != "PLAIN"))
 
 
 def striped_scratch_bytes(layer: ConvAdd, format_kind: str, arm: str, tile_rows: int, stripe_rows: int) -> int:

@@ -17,7 +17,7 @@ from keras_hwcompress.runtime_files import runtime_dir
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _ROW = re.compile(r"HWCMP_(CONSTANT|WEIGHT_FORMAT|HEADER_FIELD|OPTION_FIELD|STATUS)\(([^()]*)\)\Z")
-_KINDS = ("PLAIN", "TILE")
+_KINDS = ("PLAIN", "TILE", "DIRECT")
 _FIELD_BYTES = {"u8": 1, "u16": 2, "u32": 4}
 _OPTION_TYPES = {"u8": "B", "u16": "H", "i16": "h"}
 _T = TypeVar("_T")

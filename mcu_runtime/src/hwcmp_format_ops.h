@@ -21,7 +21,8 @@ extern "C" {
 
 enum {
     HWCMP_KIND_PLAIN, /* the payload begins with the int8 rows, row_length bytes apart */
-    HWCMP_KIND_TILE   /* rows must be unpacked before a dense kernel can read them */
+    HWCMP_KIND_TILE,  /* rows must be unpacked before a dense kernel can read them */
+    HWCMP_KIND_DIRECT /* the same, but some ops have a kernel that reads the payload as stored */
 };
 
 struct hwcmp_format_ops {
