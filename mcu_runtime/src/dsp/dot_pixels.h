@@ -24,8 +24,8 @@ HWCMP_DSP_SHARED void hwcmp_dsp_finish_pixels(const int32_t sums[4], const hwcmp
                                               uint32_t pixel_step);
 HWCMP_DSP_NAKED void hwcmp_dsp_dot_pixels(const hwcmp_dsp_pixels_job *job);
 
-/* The channels for which hwcmp_dsp_scale() is not exact. */
-HWCMP_DSP_SHARED void hwcmp_dsp_finish_pixels(const int32_t sums[4], const hwcmp_dsp_channel *channel, int8_t *output,
+/* The channels for which hwcmp_dsp_scale() is not exact. Marked as used because only assembly calls it. */
+HWCMP_DSP_SHARED __attribute__((used)) void hwcmp_dsp_finish_pixels(const int32_t sums[4], const hwcmp_dsp_channel *channel, int8_t *output,
                                               uint32_t pixel_step)
 {
     for (int32_t pixel = 0; pixel < 4; pixel++) {
