@@ -11,8 +11,11 @@ from types import MappingProxyType
 import numpy as np
 from build import GraphBuilder, window_output
 
+from keras_hwcompress import formats
 from keras_hwcompress.tflite.graph import NO_TENSOR, Graph, Op, Tensor
+from keras_hwcompress.tflite.options import PACKED_KINDS
 from keras_hwcompress.tflite.pack import pack
+from keras_hwcompress.tflite.weights import to_rows
 
 BUILTIN_CODES = {"FULLY_CONNECTED": 9, "CUSTOM": 32}
 TYPES = {"float32": 1, "int32": 2, "uint8": 3, "int64": 4, "int16": 7, "int8": 9}
@@ -98,36 +101,38 @@ def _again(builder: GraphBuilder, x: int) -> int:
     return builder.op(last.kind, inputs, tensor.shape, 9.0, 4, last.options_type, last.options, version=last.version)
 
 
-def packed(graph: Graph, leave: Sequence[int] = ()) -> Graph:
-    """Every operator with weights packed, as n-ary blob where it can be; `leave` lists operators left alone."""
-    choice = {}
+def packed(graph: Graph, leave: Sequence[int] = (), format_name: str = "") -> Graph:
+    """Every operator with weights packed; `leave` lists operators left alone. Without a name the formats take turns."""
+    choice = dict.fromkeys(leave, "builtin")
     for number, op in enumerate(graph.ops):
-        if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            few = len(np.unique(graph.tensors[op.inputs[1]].data)) <= 16
-            choice[number] = "builtin" if number in leave else "nary" if few else "dense8"
+        if op.kind in PACKED_KINDS and number not in choice:
+            names = list(formats.admissible(to_rows(op.kind, graph.tensors[op.inputs[1]].data)))
+            first = [other for other in range(number) if graph.ops[other].inputs[1] == op.inputs[1]]
+            choice[number] = choice[first[0]] if first else format_name or names[-1 - len(choice) % len(names)]
     return pack(graph, choice)
 
 
 def one_operator_models() -> dict[str, Graph]:
     """One small packed model per custom operator, and plain fully connected ones; the name says which."""
     graphs = {}
-    for name, levels in (("nary", 3), ("dense8", 40)):
-        rng = np.random.default_rng(levels)
+    levels = 3
+    for name in (row.name for row in formats.table().formats):
+        rng = np.random.default_rng(1)
         builder = GraphBuilder(1)
         x = builder.input((1, 5, 4, 3))
         y = builder.conv2d(x, 4, (3, 2), (2, 1), activation="relu", weights=n_ary(rng, (4, 3, 2, 3), levels))
-        graphs[f"conv2d {name}"] = packed(builder.build([y]))
+        graphs[f"conv2d {name}"] = packed(builder.build([y]), format_name=name)
         builder = GraphBuilder(2)
         x = builder.input((1, 5, 4, 3))
         y = builder.depthwise(x, 2, (2, 3), dilation=(2, 1), padding="valid", weights=n_ary(rng, (1, 2, 3, 6), levels))
-        graphs[f"depthwise {name}"] = packed(builder.build([y]))
+        graphs[f"depthwise {name}"] = packed(builder.build([y]), format_name=name)
         builder = GraphBuilder(3)
         y = builder.fully_connected(builder.input((2, 7)), 7, per_channel=False, weights=n_ary(rng, (7, 7), levels))
-        graphs[f"fully connected {name}"] = packed(builder.build([y]))
+        graphs[f"fully connected {name}"] = packed(builder.build([y]), format_name=name)
         builder = GraphBuilder(3)
         y = builder.fully_connected(builder.input((2, 3, 7)), 5, weights=n_ary(rng, (5, 7), levels), length=7)
         keep_dimensions(builder)
-        graphs[f"fully connected keeping dimensions {name}"] = packed(builder.build([y]))
+        graphs[f"fully connected keeping dimensions {name}"] = packed(builder.build([y]), format_name=name)
     for per_channel in (False, True):
         builder = GraphBuilder(4)
         y = builder.fully_connected(builder.input((2, 7)), 7, "relu6", per_channel)

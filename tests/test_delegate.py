@@ -26,6 +26,7 @@ from graphs import every_op_graph
 from oracles import builtin_ref, micro, random_inputs
 
 from keras_hwcompress.errors import HwcmpError, ModelFormatError, ToolError
+from keras_hwcompress.formats.table import table
 from keras_hwcompress.runners.delegate import (
     WARNINGS,
     delegate_includes,
@@ -116,9 +117,14 @@ def test_every_output_in_litert_equals_the_reference_and_our_kernels_computed_it
     _assert_equal(got, _expected(graph, inputs))
 
 
-def test_the_models_hold_every_custom_operator_with_both_formats_and_every_option():
-    ops = [op for graph in _models().values() for op in graph.ops if op.is_custom]
-    assert {op.kind for op in ops} == set(invocations())
+def test_the_models_hold_every_custom_operator_in_every_format_and_every_geometry():
+    found = {
+        (op.kind, int(graph.tensors[op.inputs[1]].data[0]))
+        for graph in _models().values()
+        for op in graph.ops
+        if op.is_custom
+    }
+    assert found == {(kind, row.id) for kind in invocations() for row in table().formats}
     layers = [layer for graph in _models().values() for layer in prepare(graph) if layer.op == "conv2d"]
     both = {True, False}
     assert {layer.stride != (1, 1) for layer in layers} == both == {layer.dilation != (1, 1) for layer in layers}
