@@ -120,6 +120,8 @@ def test_a_project_carries_only_the_formats_and_operators_of_its_model(tmp_path)
     generate_project(write_model(builder.build([builder.conv2d(x, 3)])), tmp_path / "firmware")
     sources = {path.name for path in (tmp_path / "firmware" / "runtime" / "src").rglob("*.c")}
     assert sources == {"status.c", "weights.c", "unpack_dense8.c", "conv2d.c"}
+    headers = {path.name for path in (tmp_path / "firmware" / "runtime" / "src").rglob("*.h")}
+    assert "hwcmp_internal.h" in headers and not headers & {"binary.h", "pool.h", "reduce.h"}
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path):

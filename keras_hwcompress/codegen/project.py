@@ -15,14 +15,16 @@ import numpy as np
 
 from keras_hwcompress import __version__
 from keras_hwcompress.codegen.emit import c_array, emit_header, emit_source, templates
+from keras_hwcompress.codegen.kernels import kernel_file
 from keras_hwcompress.codegen.model import CompiledModel, compile_model
+from keras_hwcompress.codegen.runtime_copy import needed_files
 from keras_hwcompress.errors import BoardError, HwcmpError
 from keras_hwcompress.formats.table import keep_formats, table_path
 from keras_hwcompress.runtime_files import runtime_dir
 from keras_hwcompress.targets import BOARDS, Board, get_board
 from keras_hwcompress.tflite import reference
 from keras_hwcompress.tflite.graph import Graph
-from keras_hwcompress.tflite.layers import ConvAdd, Layer, Reshape
+from keras_hwcompress.tflite.layers import ConvAdd, Layer, Reshape, weighted
 from keras_hwcompress.tflite.reader import read_model
 from keras_hwcompress.tflite.samples import random_batch
 
@@ -179,10 +181,10 @@ def _write_project(
     compiled: Sequence[str] | None = None,
     app_sources: Sequence[str] = (),
 ) -> None:
-    ops = sorted({op for model in models.values() for layer in model.layers for op in _kernels_of(layer)})
+    ops = sorted({op for model in models.values() for layer in model.layers for op in _kernels_of(model, layer)})
     names = {blob.format.name for model in models.values() for blob in model.blobs.values()}
     arms = sorted({item.arm for item in boards} | {"ref"})
-    kernels = {arm: [_kernel_source(arm, op) for op in ops] for arm in arms}
+    kernels = {arm: [kernel_file(arm, op) for op in ops] for arm in arms}
     common = ["status.c"] + (["weights.c", *(f"unpack_{item}.c" for item in sorted(names))] if names else [])
     context = {
         "project": "_".join(models)[:_LONGEST_NAME],
@@ -214,27 +216,19 @@ _PROJECT_FILES = {
 }
 
 
-def _kernels_of(layer: Layer) -> tuple[str, ...]:
-    """The kernel files that a layer calls."""
+def _kernels_of(model: CompiledModel, layer: Layer) -> tuple[str, ...]:
+    """The kernels that a layer calls."""
     if isinstance(layer, Reshape):
         return ()
-    return (layer.op, layer.conv.op, layer.add.op) if isinstance(layer, ConvAdd) else (layer.op,)
-
-
-def _kernel_source(arm: str, op: str) -> str:
-    """The file of an op in an arm: arms hold only what they do better than the reference."""
-    own = runtime_dir() / "src" / arm / f"{op}.c"
-    return f"{arm}/{op}.c" if own.is_file() else f"ref/{op}.c"
+    if isinstance(layer, ConvAdd):
+        return (layer.op, model.kernel(layer.conv), layer.add.op)
+    return (model.kernel(layer),) if weighted([layer]) else (layer.op,)
 
 
 def _copy_runtime(folder: Path, sources: set[str], format_names: set[str]) -> None:
     runtime = runtime_dir()
-    headers = [path.relative_to(runtime) for path in sorted(runtime.glob("src/**/*.h"))]
-    ports = [path.relative_to(runtime) for path in sorted(runtime.glob("port/**/*.[ch]"))]
-    wanted = [*headers, *ports, *(Path("src") / source for source in sorted(sources)), Path("include/hwcmp/hwcmp.h")]
-    for relative in wanted:
-        if relative.name != "insn_count.c":
-            _write(folder / relative, (runtime / relative).read_text(encoding="utf-8"))
+    for relative in needed_files(runtime, sources):
+        _write(folder / relative, (runtime / relative).read_text(encoding="utf-8"))
     rows = keep_formats(table_path().read_text(encoding="ascii"), format_names)
     _write(folder / "include" / "hwcmp" / "hwcmp_format.def", rows)
 
