@@ -162,6 +162,8 @@ def _split_counts(models: Sequence[CompiledModel], counts: Sequence[int], insns:
         regions = len(_layers(model)) + 1
         end += count * regions
         last.append(list(insns[end - regions : end]))
+    if end != len(insns):
+        raise ToolError(f"the emulator counted {len(insns)} regions, expected {end}: the measurement is void")
     return last
 
 
