@@ -245,7 +245,7 @@ def _conv_fields(model: CompiledModel, output: int, layer: Conv) -> dict[str, An
 
 def _conv(model: CompiledModel, number: int, layer: Conv) -> _Described:
     params = _params("conv", number, **_conv_fields(model, layer.outputs[0], layer))
-    return _weighted_call(model, number, layer, params, f"hwcmp_{layer.op}_s8")
+    return _weighted_call(model, number, layer, params, f"hwcmp_{model.kernel(layer)}_s8")
 
 
 def _conv_add(model: CompiledModel, number: int, layer: ConvAdd) -> _Described:
@@ -254,13 +254,13 @@ def _conv_add(model: CompiledModel, number: int, layer: ConvAdd) -> _Described:
         stripe_rows=model.stripe_rows[layer.outputs[0]], conv_is_b=int(layer.conv_is_b),
     )  # fmt: skip
     constants, function, before = _weighted_call(model, number, layer, params, "hwcmp_conv2d_add_s8")
-    return constants, function, ["hwcmp_conv2d_s8", *before]
+    return constants, function, [f"hwcmp_{model.kernel(layer.conv)}_s8", *before]
 
 
 def _fully_connected(model: CompiledModel, number: int, layer: FullyConnected) -> _Described:
     fields = {"batch": layer.batch, "input_length": layer.input_length} | _output_fields(model, layer.outputs[0], layer)
     params = _params("fully_connected", number, **fields)
-    return _weighted_call(model, number, layer, params, f"hwcmp_{layer.op}_s8")
+    return _weighted_call(model, number, layer, params, f"hwcmp_{model.kernel(layer)}_s8")
 
 
 def _fields(layer: Layer, *names: str) -> dict[str, Any]:

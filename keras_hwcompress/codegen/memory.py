@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from keras_hwcompress.codegen.fuse import fuse_residual_adds
+from keras_hwcompress.codegen.kernels import kernel_of
 from keras_hwcompress.codegen.plan import Plan, plan_memory
 from keras_hwcompress.codegen.scratch import scratch_bytes, striped_scratch_bytes
+from keras_hwcompress.formats.table import WeightFormat
 from keras_hwcompress.tflite.graph import Graph
 from keras_hwcompress.tflite.layers import ConvAdd, Layer, weighted
 
@@ -34,14 +36,14 @@ class Memory:
     stripe_rows: dict[int, int] = field(default_factory=dict)
 
 
-def lay_out(graph: Graph, layers: Sequence[Layer], kinds: dict[int, str], arms: Sequence[str]) -> Memory:
+def lay_out(graph: Graph, layers: Sequence[Layer], formats: dict[int, WeightFormat], arms: Sequence[str]) -> Memory:
     """Decides fusion, tiles and stripes, and plans the arena.
 
     Args:
-        graph: the model. layers: its prepared layers. kinds: weight tensor -> kind of its format ("PLAIN", "TILE" ...).
+        graph: the model. layers: its prepared layers. formats: weight tensor -> format.
         arms: kernel arms that the image may be built with; the hungriest counts.
     """
-    planner = _Planner(graph, kinds, tuple(arms))
+    planner = _Planner(graph, formats, tuple(arms))
     fused = fuse_residual_adds(graph, layers, lambda candidate: planner.start(candidate).plan.arena_bytes)
     return planner.grow(planner.start(fused))
 
@@ -49,7 +51,7 @@ def lay_out(graph: Graph, layers: Sequence[Layer], kinds: dict[int, str], arms: 
 @dataclass(frozen=True, slots=True)
 class _Planner:
     graph: Graph
-    kinds: dict[int, str]
+    formats: dict[int, WeightFormat]
     arms: tuple[str, ...]
 
     def start(self, layers: Sequence[Layer]) -> Memory:
@@ -61,7 +63,7 @@ class _Planner:
     def grow(self, memory: Memory) -> Memory:
         """Larger tiles and stripes where they are free."""
         for layer in weighted(memory.layers):
-            if self.kinds[layer.weights.tensor] != "PLAIN":
+            if self.formats[layer.weights.tensor].kind != "PLAIN":
                 memory = self._grow(memory, "tile_rows", layer.outputs[0], len(layer.weights.values))
             if isinstance(layer, ConvAdd):
                 memory = self._grow(memory, "stripe_rows", layer.outputs[0], layer.conv.output[0])
@@ -88,10 +90,13 @@ class _Planner:
         return Memory(layers, plan_memory(self.graph, layers, need), tile_rows, stripe_rows)
 
     def _scratch(self, layer: Layer, arm: str, tile_rows: int, stripe_rows: int) -> int:
+        if not weighted([layer]):
+            return scratch_bytes(layer, "PLAIN", arm, tile_rows)
+        stored = self.formats[layer.weights.tensor]
         if isinstance(layer, ConvAdd):
-            return striped_scratch_bytes(layer, self.kinds[layer.weights.tensor], arm, tile_rows, stripe_rows)
-        kind = self.kinds[layer.weights.tensor] if weighted([layer]) else "PLAIN"
-        return scratch_bytes(layer, kind, arm, tile_rows)
+            kernel = kernel_of(layer.conv.op, stored)
+            return striped_scratch_bytes(layer, stored.kind, arm, tile_rows, stripe_rows, kernel)
+        return scratch_bytes(layer, stored.kind, arm, tile_rows, kernel_of(layer.op, stored))
 
 
 def _larger(limit: int, start: int) -> list[int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_hwcompress import formats
+from keras_hwcompress.codegen.kernels import kernel_of
 from keras_hwcompress.codegen.memory import lay_out
 from keras_hwcompress.codegen.names import check_model_name
 from keras_hwcompress.codegen.plan import Plan
@@ -15,7 +16,7 @@ from keras_hwcompress.errors import UnsupportedModelError
 from keras_hwcompress.formats.table import WeightFormat, table
 from keras_hwcompress.tflite.check import check_compilable
 from keras_hwcompress.tflite.graph import Graph, Tensor
-from keras_hwcompress.tflite.layers import Layer, Reshape, weighted
+from keras_hwcompress.tflite.layers import Conv, FullyConnected, Layer, Reshape, weighted
 from keras_hwcompress.tflite.prepare import prepare
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,10 @@ class CompiledModel:
         """weight_bytes + const_bytes."""
         return self.weight_bytes + self.const_bytes
 
+    def kernel(self, layer: Conv | FullyConnected) -> str:
+        """The name of the kernel that runs a layer with weights, see `kernels.kernel_of`."""
+        return kernel_of(layer.op, self.blobs[layer.weights.tensor].format)
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference, padding taps counted."""
@@ -99,8 +104,7 @@ def compile_model(graph: Graph, name: str, arms: Sequence[str]) -> CompiledModel
         raise UnsupportedModelError("the model computes nothing: expected at least one operator other than a reshape")
     _check_inputs_outputs(graph)
     blobs = _encode(layers)
-    kinds = {tensor: blob.format.kind for tensor, blob in blobs.items()}
-    memory = lay_out(graph, layers, kinds, arms)
+    memory = lay_out(graph, layers, {tensor: blob.format for tensor, blob in blobs.items()}, arms)
     return CompiledModel(name, graph, memory.layers, blobs, memory.tile_rows, memory.stripe_rows, memory.plan)
 
 

@@ -32,7 +32,7 @@ class _Rows:
     unpacked: bool
 
 
-def scratch_bytes(layer: Layer, format_kind: str, arm: str, tile_rows: int) -> int:
+def scratch_bytes(layer: Layer, format_kind: str, arm: str, tile_rows: int, kernel: str = "") -> int:
     """Bytes that the layer's kernel needs in its scratch buffer.
 
     Args:
@@ -40,6 +40,7 @@ def scratch_bytes(layer: Layer, format_kind: str, arm: str, tile_rows: int) -> i
         format_kind: one of `KINDS`, from the table row of its weight format; ignored without weights.
         arm: one of `ARMS`.
         tile_rows: output channels that a TILE format unpacks at a time, at least 1.
+        kernel: which kernel runs the layer, see `kernels.kernel_of`; the operator's own if empty.
 
     Raises:
         ValueError: unknown arm or kind, or tile_rows below 1.
@@ -49,20 +50,23 @@ def scratch_bytes(layer: Layer, format_kind: str, arm: str, tile_rows: int) -> i
             f"expected an arm of {ARMS}, a kind of {KINDS} and tile_rows >= 1. "
             f"Received: arm={arm!r}, format_kind={format_kind!r}, tile_rows={tile_rows}"
         )
-    formula = _FORMULAS.get((arm, layer.op)) or _FORMULAS.get(("ref", layer.op))
+    kernel = kernel or layer.op
+    formula = _FORMULAS.get((arm, kernel)) or _FORMULAS.get(("ref", kernel))
     if formula is None:
         return 0
     count, length = layer.weights.values.shape
     return formula(layer, _Rows(count, length, min(tile_rows, count), format_kind != "PLAIN"))
 
 
-def striped_scratch_bytes(layer: ConvAdd, format_kind: str, arm: str, tile_rows: int, stripe_rows: int) -> int:
+def striped_scratch_bytes(
+    layer: ConvAdd, format_kind: str, arm: str, tile_rows: int, stripe_rows: int, kernel: str = ""
+) -> int:
     """Bytes that a fused convolution needs: a stripe of its result, and the hungriest of its stripes."""
     conv = layer.conv
     sums = _align4(min(stripe_rows, conv.output[0]) * conv.output[1] * conv.output[2])
     firsts = range(0, conv.output[0], stripe_rows)
     stripes = [_stripe(conv, first, min(stripe_rows, conv.output[0] - first)) for first in firsts]
-    return sums + max(scratch_bytes(stripe, format_kind, arm, tile_rows) for stripe in stripes)
+    return sums + max(scratch_bytes(stripe, format_kind, arm, tile_rows, kernel) for stripe in stripes)
 
 
 def _stripe(conv: Conv, first: int, count: int) -> Conv:
@@ -104,6 +108,10 @@ def _ref_conv2d(layer: Conv, rows: _Rows) -> int:
     neighbours = layer.dilation[1] == 1 or layer.kernel[1] == 1
     in_place = neighbours and _windows_inside(layer)
     return (0 if in_place else _align4(rows.length)) + _unaligned_rows(rows)
+
+
+def _ref_conv2d_runs(layer: Conv, rows: _Rows) -> int:
+    return 0 if layer.kernel == (1, 1) and _windows_inside(layer) else _align4(rows.length)
 
 
 def _dsp_rows(rows: _Rows, at_once: int) -> int:
@@ -180,6 +188,7 @@ _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("ref", "conv2d"): _ref_conv2d,
     ("ref", "depthwise_conv2d"): _ref_rows,
     ("ref", "fully_connected"): _ref_rows,
+    ("ref", "conv2d_runs"): _ref_conv2d_runs,
     ("dsp", "conv2d"): _dsp_conv2d,
     ("dsp", "depthwise_conv2d"): _dsp_depthwise_conv2d,
     ("dsp", "fully_connected"): _dsp_fully_connected,

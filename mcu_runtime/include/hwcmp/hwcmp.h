@@ -120,6 +120,18 @@ HWCMP_MUST_CHECK hwcmp_status hwcmp_fully_connected_s8(const hwcmp_scratch *scra
                                                        const hwcmp_weights *weights, const hwcmp_channels *channels,
                                                        const int8_t *input, int8_t *output);
 
+/* The same results from weights in the format `runs`, read as stored (any other format: HWCMP_ERR_FORMAT): one
+ * multiplication per row and magnitude. tile_rows is ignored. */
+size_t hwcmp_conv2d_runs_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights);
+size_t hwcmp_fully_connected_runs_s8_scratch_bytes(const hwcmp_fully_connected_params *params, const hwcmp_weights *weights);
+HWCMP_MUST_CHECK hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
+                                                   const hwcmp_weights *weights, const hwcmp_channels *channels,
+                                                   const int8_t *input, int8_t *output);
+HWCMP_MUST_CHECK hwcmp_status hwcmp_fully_connected_runs_s8(const hwcmp_scratch *scratch,
+                                                            const hwcmp_fully_connected_params *params,
+                                                            const hwcmp_weights *weights, const hwcmp_channels *channels,
+                                                            const int8_t *input, int8_t *output);
+
 /* ---- layers without weights --------------------------------------------------------------------------- */
 
 /* add, sub, mul. shape is the output's, right-aligned in four axes; a stride of 0 broadcasts that axis.

@@ -27,6 +27,19 @@ static inline hwcmp_status hwcmp_conv_check(const hwcmp_conv_params *params, con
     return hwcmp_weights_fit(weights, params->output.c, row_length);
 }
 
+/* All checks but the scratch's, for a kernel that runs weights of one format as stored. */
+static inline hwcmp_status hwcmp_direct_conv_check(const hwcmp_conv_params *params, const hwcmp_weights *weights,
+                                                   const hwcmp_channels *channels, const int8_t *input,
+                                                   const int8_t *output, int32_t format)
+{
+    if (!hwcmp_conv_params_valid(params) || weights == NULL || weights->ops == NULL || input == NULL ||
+        output == NULL) {
+        return HWCMP_ERR_ARGUMENT;
+    }
+    const int64_t row_length = (int64_t)params->kernel_h * params->kernel_w * params->input.c;
+    return weights->ops->id == format ? hwcmp_conv_check(params, weights, channels, row_length) : HWCMP_ERR_FORMAT;
+}
+
 /* Input coordinate of the first tap of output coordinate `at`; fits int32_t for any int16_t fields. */
 static inline int32_t hwcmp_first_tap(int32_t at, int32_t stride, int32_t pad)
 {

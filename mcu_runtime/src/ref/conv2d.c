@@ -5,6 +5,7 @@
  */
 #include "conv.h"
 #include "dot.h"
+#include "gather.h"
 
 static bool columns_are_neighbours(const hwcmp_conv_params *params)
 {
@@ -26,38 +27,6 @@ size_t hwcmp_conv2d_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcm
     return column_bytes(params, weights) + hwcmp_align4(hwcmp_rows_scratch_bytes(weights, (uint32_t)params->tile_rows));
 }
 
-/* One kernel row of a window from input column x on; `row` is its input row. */
-static int8_t *gather_row(const hwcmp_conv_params *params, const int8_t *row, int32_t x, int8_t *column)
-{
-    const size_t depth = (size_t)params->input.c;
-
-    for (int32_t tap = 0; tap < params->kernel_w; tap++) {
-        if (x >= 0 && x < params->input.w) {
-            memcpy(column, row + (size_t)x * depth, depth);
-        } else {
-            memset(column, params->input_zero_point, depth);
-        }
-        x += params->dilation_w;
-        column += depth;
-    }
-    return column;
-}
-
-static void gather(const hwcmp_conv_params *params, const int8_t *input, int32_t y, int32_t x, int8_t *column)
-{
-    const size_t depth = (size_t)params->input.c;
-
-    for (int32_t tap = 0; tap < params->kernel_h; tap++) {
-        if (y >= 0 && y < params->input.h) {
-            column = gather_row(params, input + (size_t)y * (size_t)params->input.w * depth, x, column);
-        } else {
-            memset(column, params->input_zero_point, (size_t)params->kernel_w * depth);
-            column += (size_t)params->kernel_w * depth;
-        }
-        y += params->dilation_h;
-    }
-}
-
 /* The window whose first tap is input row y, column x. */
 static hwcmp_window window_at(const hwcmp_conv_params *params, const int8_t *input, int32_t y, int32_t x,
                               int8_t *column)
@@ -73,7 +42,7 @@ static hwcmp_window window_at(const hwcmp_conv_params *params, const int8_t *inp
         window.x = input + (size_t)y * row_bytes + (size_t)x * depth;
         window.step = row_bytes * dilation;
     } else {
-        gather(params, input, y, x, column);
+        hwcmp_gather(params, input, y, x, column);
     }
     if (window.step == run) {
         window.run = run * window.rows;
