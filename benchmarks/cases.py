@@ -1,0 +1,292 @@
+"""The matrix of the kernel benchmark: layers x weights x output stages, and the goals of some of its cells.
+
+A case is one layer; its weights are drawn as `Levels` says and stored in any format of the table that admits them.
+Everything follows from names and numbers, so a row of the CSV can be built again (`fit_cost.py` does).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from keras_hwcompress.formats.table import table
+from keras_hwcompress.tflite.graph import Graph
+from keras_hwcompress.tflite.synthetic import GraphBuilder
+from keras_hwcompress.tflite.weights import from_rows
+
+WEIGHTED = ("conv2d", "depthwise_conv2d", "fully_connected")
+_KINDS = {"conv2d": "CONV_2D", "depthwise_conv2d": "DEPTHWISE_CONV_2D", "fully_connected": "FULLY_CONNECTED"}
+
+# Output stages: zero point, activation and scale (None: few outputs saturate). "relu": the zero point is the least
+# output, which kernels may exploit. "left": multipliers around 1, so that channels shift by 0 or to the left.
+STAGES = {"general": (5, "none", None), "relu": (-128, "relu", None), "left": (3, "none", 1e-4)}
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """How weights are drawn: `count` distinct values (256: any int8), a share `density` of them not zero."""
+
+    name: str
+    count: int
+    density: float | None = None
+
+    def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """int8 weights, shape (rows, row_length)."""
+        half = self.count // 2
+        step = max(127 // half, 1)
+        values = rng.integers(-half if self.count % 2 else 1 - half, half + 1, shape)
+        if self.density is not None:
+            nonzero = rng.integers(1, half + 1, shape) * rng.choice((-1, 1), shape)
+            rank = rng.permutation(values.size).reshape(shape)
+            values = np.where(rank < round(self.density * values.size), nonzero, 0)
+        return np.clip(values * step, -127, 127).astype(np.int8)
+
+
+_LEVELS = {
+    level.name: level
+    for level in (
+        Levels("int8", 256), Levels("int8 20%", 256, 0.2), Levels("2", 2), Levels("3 50%", 3, 0.5), Levels("3 35%", 3, 0.35),
+        Levels("3 20%", 3, 0.2), Levels("3 10%", 3, 0.1), Levels("4", 4), Levels("5 60%", 5, 0.6), Levels("7", 7), Levels("16", 16),
+    )
+}  # fmt: skip
+
+# Format -> levels that it is measured with. The first two go with every layer, all of them with the regular ones.
+_OF_FORMAT = {
+    "dense8": ("int8",),
+    "nary": ("3 35%", "16", "2", "4", "5 60%", "7"),
+    "runs": ("3 35%", "5 60%", "3 50%", "3 20%", "3 10%"),
+}
+_OF_OTHERS = ("3 20%", "16", "3 35%", "3 10%", "int8 20%")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One layer. input: (h, w, c), or (length,) for fully connected. regular: measured with every kind of weights."""
+
+    name: str
+    op: str
+    input: tuple[int, ...]
+    rows: int = 0
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: str = "same"
+    stage: str = "general"
+    regular: bool = False
+
+    @property
+    def weights_shape(self) -> tuple[int, int]:
+        """(rows, row_length)."""
+        if self.op == "fully_connected":
+            return self.rows, self.input[0]
+        depth = 1 if self.op == "depthwise_conv2d" else self.input[2]
+        return self.rows, self.kernel[0] * self.kernel[1] * depth
+
+    def rng(self, *more: object) -> np.random.Generator:
+        """A generator that depends on the name only."""
+        return np.random.default_rng(zlib.crc32(repr((self.name, *more)).encode()))
+
+    def graph(self, levels: Levels | None = None) -> Graph:
+        """The layer as a plain graph; `levels` for layers with weights."""
+        builder = GraphBuilder(zlib.crc32(self.name.encode()))
+        x = builder.input((1, *self.input))
+        if self.op not in WEIGHTED:
+            return builder.build([_UNWEIGHTED[self.op](builder, x, self)])
+        zp, activation, scale = STAGES[self.stage]
+        rows = levels.draw(self.weights_shape, self.rng(levels.name))
+        options = {"weights": self._layout(rows), "activation": activation, "scale": scale, "zp": zp}
+        if self.op == "fully_connected":
+            return builder.build([builder.fully_connected(x, self.rows, **options)])
+        window = {"kernel": self.kernel, "stride": self.stride, "dilation": self.dilation, "padding": self.padding}
+        if self.op == "depthwise_conv2d":
+            return builder.build([builder.depthwise(x, self.rows // self.input[2], **window, **options)])
+        return builder.build([builder.conv2d(x, self.rows, **window, **options)])
+
+    def _layout(self, rows: np.ndarray) -> np.ndarray:
+        if self.op == "depthwise_conv2d":
+            return from_rows(_KINDS[self.op], rows, (1, *self.kernel, self.rows))
+        shape = (self.rows, *self.input) if self.op == "fully_connected" else (self.rows, *self.kernel, self.input[2])
+        return from_rows(_KINDS[self.op], rows, shape)
+
+
+_UNWEIGHTED = {
+    "add": lambda b, x, case: b.add(x, b.input((1, *case.input), 0.07, 11), activation="relu" if case.stage == "relu" else "none"),
+    "sub": lambda b, x, case: b.add(x, b.input((1, *case.input), 0.07, 11), kind="SUB"),
+    "mul": lambda b, x, case: b.add(x, b.input((1, *case.input), 0.07, 11), kind="MUL"),
+    "average_pool": lambda b, x, case: b.pool(x, "AVERAGE_POOL_2D", case.kernel, case.stride),
+    "max_pool": lambda b, x, case: b.pool(x, "MAX_POOL_2D", case.kernel, case.stride),
+    "softmax": lambda b, x, case: b.softmax(x),
+    "lut": lambda b, x, case: b.op("LOGISTIC", [x], (1, *case.input), 1 / 256, -128),
+    "mean": lambda b, x, case: _mean(b, x),
+    "pad": lambda b, x, case: _pad(b, x),
+    "concat": lambda b, x, case: _concat(b, x, case),
+}
+
+
+def _mean(b: GraphBuilder, x: int) -> int:
+    axes = b.constant([1, 2], dtype=np.int32)
+    shape = b.tensors[x].shape
+    return b.op("MEAN", [x, axes], (1, shape[3]), 0.04, 2, "ReducerOptions", {"keepDims": False})
+
+
+def _pad(b: GraphBuilder, x: int) -> int:
+    _, h, w, c = b.tensors[x].shape
+    borders = b.constant([[0, 0], [1, 1], [1, 1], [0, 0]], dtype=np.int32)
+    return b.op("PAD", [x, borders], (1, h + 2, w + 2, c), 0.05, -3)
+
+
+def _concat(b: GraphBuilder, x: int, case: Case) -> int:
+    h, w, c = case.input
+    options = {"axis": 3, "fusedActivationFunction": 0}
+    return b.op("CONCATENATION", [x, b.input((1, *case.input), 0.05, -3)], (1, h, w, 2 * c), 0.05, -3, "ConcatenationOptions", options)
+
+
+_REGULAR = (
+    Case("conv3x3_16to32_16x16", "conv2d", (16, 16, 16), 32),
+    Case("conv3x3_32to32_16x16", "conv2d", (16, 16, 32), 32),
+    Case("conv3x3_64to64_8x8", "conv2d", (8, 8, 64), 64),
+    Case("conv3x3_3to16_32x32", "conv2d", (32, 32, 3), 16),
+    Case("conv1x1_64to64_25x5", "conv2d", (25, 5, 64), 64, (1, 1)),
+    Case("dw3x3_64_25x5", "depthwise_conv2d", (25, 5, 64), 64),
+    Case("fc_640to128", "fully_connected", (640,), 128),
+)
+
+_ODD = (
+    Case("conv3x3_16to32_13x13", "conv2d", (13, 13, 16), 32),
+    Case("conv3x3_16to32_16x16_left_shifts", "conv2d", (16, 16, 16), 32, stage="left"),
+    Case("conv3x3_16to32_32x32_stride2", "conv2d", (32, 32, 16), 32, stride=(2, 2)),
+    Case("conv3x3_16to32_33x33_stride3", "conv2d", (33, 33, 16), 32, stride=(3, 3)),
+    Case("conv3x3_16to32_16x16_dilation2", "conv2d", (16, 16, 16), 32, dilation=(2, 2)),
+    Case("conv3x3_5to16_16x16", "conv2d", (16, 16, 5), 16),
+    Case("conv3x3_18to30_15x11", "conv2d", (15, 11, 18), 30),
+    Case("conv1x7_16to32_16x16", "conv2d", (16, 16, 16), 32, (1, 7)),
+    Case("conv5x5_8to16_12x12_valid", "conv2d", (12, 12, 8), 16, (5, 5), padding="valid"),
+    Case("conv10x4_1to64_49x10_stride2", "conv2d", (49, 10, 1), 64, (10, 4), (2, 2), stage="relu"),
+    Case("conv1x1_16to32_32x32_stride2", "conv2d", (32, 32, 16), 32, (1, 1), (2, 2)),
+    Case("conv1x1_7to9_12x9", "conv2d", (12, 9, 7), 9, (1, 1)),
+    Case("conv3x3_64to32_3x3_one_pixel", "conv2d", (3, 3, 64), 32, padding="valid"),
+    Case("dw3x3_16_24x24", "depthwise_conv2d", (24, 24, 16), 16),
+    Case("dw3x3_32_24x24_stride2", "depthwise_conv2d", (24, 24, 32), 32, stride=(2, 2), stage="relu"),
+    Case("dw3x3_8x2_16x16", "depthwise_conv2d", (16, 16, 8), 16),
+    Case("dw5x5_12_15x9_dilation2", "depthwise_conv2d", (15, 9, 12), 12, (5, 5), dilation=(2, 2)),
+    Case("dw1x7_20_9x30", "depthwise_conv2d", (9, 30, 20), 20, (1, 7)),
+    Case("fc_128to8", "fully_connected", (128,), 8, stage="relu"),
+    Case("fc_77to33", "fully_connected", (77,), 33),
+    Case("fc_64to10_left_shifts", "fully_connected", (64,), 10, stage="left"),
+)
+
+_WITHOUT_WEIGHTS = (
+    Case("add_16x16x32", "add", (16, 16, 32)), Case("add_16x16x32_relu", "add", (16, 16, 32), stage="relu"), Case("add_7x5x3", "add", (7, 5, 3)),
+    Case("add_32x32x16", "add", (32, 32, 16)), Case("sub_16x16x16", "sub", (16, 16, 16)), Case("sub_5x5x9", "sub", (5, 5, 9)),
+    Case("mul_16x16x16", "mul", (16, 16, 16)), Case("mul_5x5x9", "mul", (5, 5, 9)),
+    Case("average_pool2x2_16x16x32", "average_pool", (16, 16, 32), kernel=(2, 2), stride=(2, 2)),
+    Case("average_pool8x8_8x8x64", "average_pool", (8, 8, 64), kernel=(8, 8), stride=(8, 8)),
+    Case("average_pool25x5_25x5x64", "average_pool", (25, 5, 64), kernel=(25, 5), stride=(25, 5)),
+    Case("average_pool3x3_9x9x5", "average_pool", (9, 9, 5), kernel=(3, 3), stride=(2, 2)),
+    Case("max_pool2x2_16x16x32", "max_pool", (16, 16, 32), kernel=(2, 2), stride=(2, 2)),
+    Case("max_pool3x3_9x9x5", "max_pool", (9, 9, 5), kernel=(3, 3), stride=(2, 2)),
+    Case("max_pool2x2_24x24x8", "max_pool", (24, 24, 8), kernel=(2, 2), stride=(2, 2)),
+    Case("mean_8x8x64", "mean", (8, 8, 64)), Case("mean_3x3x256", "mean", (3, 3, 256)), Case("mean_5x4x7", "mean", (5, 4, 7)),
+    Case("softmax_10", "softmax", (10,)), Case("softmax_2", "softmax", (2,)), Case("softmax_100", "softmax", (100,)),
+    Case("lut_16x16x32", "lut", (16, 16, 32)), Case("lut_5x5x3", "lut", (5, 5, 3)),
+    Case("pad_16x16x16", "pad", (16, 16, 16)), Case("pad_5x5x3", "pad", (5, 5, 3)),
+    Case("concat_16x16x16", "concat", (16, 16, 16)), Case("concat_5x5x3", "concat", (5, 5, 3)),
+)  # fmt: skip
+
+_RANDOM = {"conv2d": 48, "depthwise_conv2d": 24, "fully_connected": 16}
+_MOST_MACS = 400_000
+
+
+def named_cases() -> Iterator[Case]:
+    """The layers of the tables: regular ones in two output stages, odd ones, and layers without weights."""
+    for case in _REGULAR:
+        yield replace(case, regular=True)
+        yield replace(case, regular=True, stage="relu", name=f"{case.name}_relu")
+    yield from _ODD
+    yield from _WITHOUT_WEIGHTS
+
+
+def random_cases() -> Iterator[Case]:
+    """Layers of random shapes, for the fit of the cost model."""
+    for op, count in _RANDOM.items():
+        yield from (_random_case(op, number) for number in range(count))
+
+
+def _random_case(op: str, number: int) -> Case:
+    name = f"random_{op}_{number:02}"
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    stage = str(rng.choice(("general", "relu", "left"), p=(0.6, 0.3, 0.1)))
+    if op == "fully_connected":
+        return Case(name, op, (int(rng.integers(3, 700)),), int(rng.integers(2, 100)), stage=stage)
+    while True:
+        case = _random_window(name, op, stage, rng)
+        pixels = -(-case.input[0] // case.stride[0]) * -(-case.input[1] // case.stride[1])
+        if 2_000 <= pixels * case.weights_shape[0] * case.weights_shape[1] <= _MOST_MACS:
+            return case
+
+
+def _random_window(name: str, op: str, stage: str, rng: np.random.Generator) -> Case:
+    kernels = ((3, 3), (3, 3), (1, 1), (5, 5), (1, 7), (3, 1), (10, 4), (2, 2))
+    kernel = kernels[int(rng.integers(len(kernels)))]
+    step, spread = int(rng.choice((1, 1, 1, 2, 3))), int(rng.choice((1, 1, 1, 1, 2)))
+    size = tuple(int(rng.integers((k - 1) * spread + 1, 26)) for k in kernel)
+    depth = int(rng.choice((1, 3, 4, 5, 8, 12, 16, 18, 24, 32, 48, 64)))
+    rows = depth * int(rng.choice((1, 1, 1, 2))) if op == "depthwise_conv2d" else int(rng.integers(4, 65))
+    return Case(name, op, (*size, depth), rows, kernel, (step, step), (spread, spread), str(rng.choice(("same", "valid"))), stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A case with its weights as one format stores them; format "" and levels None for layers without weights."""
+
+    case: Case
+    format: str = ""
+    levels: Levels | None = None
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """What names the cell in the CSV."""
+        return {"case": self.case.name, "format": self.format, "levels": self.levels.name if self.levels else ""}
+
+
+def cells(cases: Iterator[Case], formats: list[str]) -> Iterator[Cell]:
+    """The cells of the cases, in the formats of those names."""
+    for number, case in enumerate(cases):
+        if case.op not in WEIGHTED:
+            yield Cell(case)
+            continue
+        for row in table().formats:
+            if row.name in formats:
+                yield from (Cell(case, row.name, _LEVELS[name]) for name in _levels_of(case, row.name, number))
+
+
+def _levels_of(case: Case, name: str, number: int) -> tuple[str, ...]:
+    names = _OF_FORMAT.get(name, _OF_OTHERS)
+    if case.name.startswith("random_"):
+        return (names[number % len(names)],)
+    return names if case.regular else names[:2]
+
+
+# Cells that the project promises: (core, case, format, levels) -> most instructions per MAC (per output for add).
+# "_relu" cases are those with the fused ReLU.
+_RUNS = {"3 35%": (0.42, 0.37), "3 20%": (0.33, 0.29), "5 60%": (0.65, 0.65)}
+GOALS: dict[tuple[str, str, str, str], float] = {}
+for _name, _slack in (("conv3x3_16to32_16x16", 1.0), ("conv3x3_32to32_16x16", 1.0), ("conv3x3_64to64_8x8", 1.15)):
+    for _suffix, _column in (("", 0), ("_relu", 1)):
+        _case = _name + _suffix
+        GOALS["cortex-m4", _case, "dense8", "int8"] = round(1.00 * _slack, 4)
+        GOALS |= {("cortex-m4", _case, "nary", levels): round(1.05 * _slack, 4) for levels in ("3 35%", "4", "16")}
+        GOALS |= {("cortex-m4", _case, "runs", levels): round(pair[_column] * _slack, 4) for levels, pair in _RUNS.items()}
+for _suffix, _runs in (("", 0.53), ("_relu", 0.43)):
+    GOALS["cortex-m4", f"conv1x1_64to64_25x5{_suffix}", "dense8", "int8"] = 1.05
+    GOALS["cortex-m4", f"conv1x1_64to64_25x5{_suffix}", "runs", "3 35%"] = _runs
+    GOALS["cortex-m4", f"dw3x3_64_25x5{_suffix}", "dense8", "int8"] = 2.8
+    GOALS["cortex-m4", f"conv3x3_3to16_32x32{_suffix}", "dense8", "int8"] = 2.5
+    GOALS |= {("cortex-m4", f"fc_640to128{_suffix}", *key): goal for key, goal in {("dense8", "int8"): 1.05, ("nary", "16"): 1.10, ("nary", "4"): 1.20}.items()}
+    GOALS["cortex-m0", f"conv3x3_16to32_16x16{_suffix}", "dense8", "int8"] = 3.5
+    GOALS["cortex-m0", f"conv3x3_16to32_16x16{_suffix}", "runs", "3 35%"] = 0.85 if _suffix else 1.05
+    GOALS |= {("cortex-m55", f"conv3x3_16to32_16x16{_suffix}", *key): goal for key, goal in {("dense8", "int8"): 0.25, ("nary", "16"): 0.26, ("runs", "3 20%"): 0.17}.items()}
+GOALS["cortex-m4", "add_16x16x32", "", ""] = 8.0
