@@ -1,9 +1,10 @@
 """Training into a compressible shape: wrap(model, rule), model.fit, strip(model). Any Keras 3 backend."""
 
+from keras_hwcompress.training.batch_norm import reestimate_batch_norm
 from keras_hwcompress.training.models import compressed_layers, set_strength, sync_state
-from keras_hwcompress.training.rules import Nary, Rule
+from keras_hwcompress.training.rules import Nary, Rule, Sparse
 from keras_hwcompress.training.strip import Promise, promises, strip
-from keras_hwcompress.training.wrap import LayerReport, wrap, wrap_report
+from keras_hwcompress.training.wrap import LayerReport, replace_rules, wrap, wrap_report
 from keras_hwcompress.training.wrapper import CompressedLayer
 
 __all__ = [
@@ -12,8 +13,11 @@ __all__ = [
     "Nary",
     "Promise",
     "Rule",
+    "Sparse",
     "compressed_layers",
     "promises",
+    "reestimate_batch_norm",
+    "replace_rules",
     "set_strength",
     "strip",
     "sync_state",

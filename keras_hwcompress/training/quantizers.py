@@ -146,13 +146,16 @@ def magnitude_mask(weights: Tensor, zeros: float) -> Tensor:
     return ops.reshape(ops.cast(rank >= count, "float32"), weights.shape)
 
 
-def straight_through(latent: Tensor, constrained: Tensor, strength: Tensor) -> Tensor:
-    """Forward (1 - strength) * latent + strength * constrained; backward the identity to the latent weights.
+def straight_through(latent: Tensor, constrained: Tensor, strength: Tensor, relaxed: Tensor | None = None) -> Tensor:
+    """Forward (1 - strength) * relaxed + strength * constrained; backward the identity to the latent weights.
 
-    Written so that strength 0 and 1 give the latent and the constrained weights bit for bit, which
+    `relaxed` is the latent weights unless given; a mask that holds at every strength is applied there.
+
+    Written so that strength 0 and 1 give the relaxed and the constrained weights bit for bit, which
     latent + stop_gradient(strength * (constrained - latent)) does not: it rounds, and a channel would hold more than n
     distinct values. A gradient to parameters inside `constrained` (a learned scale) passes, times `strength`.
     """
-    value = ops.stop_gradient((1.0 - strength) * latent + strength * constrained)
+    start = latent if relaxed is None else relaxed
+    value = ops.stop_gradient((1.0 - strength) * start + strength * constrained)
     through = latent - ops.stop_gradient(latent)
     return value + through + strength * (constrained - ops.stop_gradient(constrained))

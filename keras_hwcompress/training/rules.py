@@ -21,6 +21,7 @@ from keras_hwcompress.training.quantizers import Tensor
 if TYPE_CHECKING:
     from keras_hwcompress.training.state import KernelState
 
+SCHEDULED = "scheduled"
 _SCALES = ("closed-form", "learned")
 _SPANS = ("channel", "layer")
 
@@ -29,9 +30,22 @@ _SPANS = ("channel", "layer")
 class Rule:
     """Base of the rules; a frozen dataclass whose fields are plain values, so that it saves with the model."""
 
+    @property
+    def first_strength(self) -> float:
+        """The strength of a freshly wrapped layer."""
+        return 1.0
+
     def build(self, state: KernelState) -> None:
         """Adds the rule's weights to the state of one kernel. The base adds the mask, all ones."""
         state.add("mask", state.shape, ops.ones_like)
+
+    def relax(self, weights: Tensor, state: KernelState) -> Tensor:
+        """The weights at strength 0: the mask holds there already, so that pruning can precede the constraint."""
+        return weights * state["mask"] if "mask" in state.variables else weights
+
+    def waits_for(self, state: KernelState, strength: float) -> str:
+        """The callback that has not moved this kernel's state yet though the rule needs it, '' if none is missing."""
+        return ""
 
     def constrain(self, weights: Tensor, state: KernelState) -> Tensor:
         """The constrained weights, float32; `weights` is a constant, gradients go to the rule's own parameters only."""
@@ -61,8 +75,10 @@ class Nary(Rule):
         scale: "closed-form", recomputed from the latent weights at each step, or "learned", a trainable positive factor
             on the closed form of the weights at wrapping time, with the gradient of LSQ.
         per: "channel" or "layer", what one scale spans.
-        sparsity: only with levels=3: the share of zeros in [0, 1), by a mask of the least magnitudes of the kernel that
-            is set when the model is wrapped; every weight that is kept becomes plus or minus the scale.
+        sparsity: None; or, only with levels=3, the share of zeros in [0, 1), by a mask of the least magnitudes of the
+            kernel that is set when the model is wrapped: every weight that is kept becomes plus or minus the scale; or
+            "scheduled": `callbacks.ConstrainedTraining` moves mask and strength, which begins at 0, and with levels=3
+            every weight that it keeps becomes plus or minus the scale.
 
     Raises:
         HwcmpError: an argument is out of range.
@@ -71,7 +87,7 @@ class Nary(Rule):
     levels: int = 3
     scale: str = "closed-form"
     per: str = "channel"
-    sparsity: float | None = None
+    sparsity: float | str | None = None
 
     def __post_init__(self) -> None:
         low, high = table().constants["MIN_LEVELS"], table().constants["MAX_LEVELS"]
@@ -81,14 +97,19 @@ class Nary(Rule):
             raise HwcmpError(f"scale must be one of {_SCALES}. Received: scale={self.scale!r}")
         if self.per not in _SPANS:
             raise HwcmpError(f"per must be one of {_SPANS}. Received: per={self.per!r}")
-        if self.sparsity is not None:
-            self._check_sparsity(self.sparsity)
+        if self.sparsity is not None and self.sparsity != SCHEDULED:
+            if self.levels != 3:
+                raise HwcmpError(f"sparsity needs levels=3, whose only zero it places. Received: levels={self.levels}")
+            check_share("sparsity", self.sparsity)
 
-    def _check_sparsity(self, sparsity: float) -> None:
-        if self.levels != 3:
-            raise HwcmpError(f"sparsity needs levels=3, whose only zero it places. Received: levels={self.levels}")
-        if not isinstance(sparsity, (int, float)) or isinstance(sparsity, bool) or not 0 <= sparsity < 1:
-            raise HwcmpError(f"sparsity must be a share in [0, 1). Received: sparsity={sparsity!r}")
+    @property
+    def first_strength(self) -> float:
+        """0 for a scheduled sparsity, otherwise 1."""
+        return 0.0 if self.sparsity == SCHEDULED else 1.0
+
+    def waits_for(self, state: KernelState, strength: float) -> str:
+        """`ConstrainedTraining` while a scheduled kernel is at strength 0."""
+        return "callbacks.ConstrainedTraining" if self.sparsity == SCHEDULED and strength == 0 else ""
 
     def build(self, state: KernelState) -> None:
         """Adds the mask, the codebook (the unit grid) and, for a learned scale, its start and trainable logarithm."""
@@ -102,11 +123,15 @@ class Nary(Rule):
 
     def constrain(self, weights: Tensor, state: KernelState) -> Tensor:
         """Scale times level, zero where the mask is zero."""
-        scale = self._learned_scale(state) if self.scale == "learned" else self._closed_form(weights, state)
+        scale = self.present_scale(weights, state)
         return scale * self._level(weights, scale, state) * state["mask"]
 
+    def present_scale(self, weights: Tensor, state: KernelState) -> Tensor:
+        """The distance s of neighbouring levels, float32, one per channel or layer; the spanned axes have size 1."""
+        return self._learned_scale(state) if self.scale == "learned" else self._closed_form(weights, state)
+
     def _first_mask(self, weights: Tensor) -> Tensor:
-        return ops.ones_like(weights) if self.sparsity is None else quantizers.magnitude_mask(weights, self.sparsity)
+        return first_mask(weights, self.sparsity)
 
     def _axes(self, state: KernelState) -> tuple[int, ...]:
         return state.spec.axes if self.per == "channel" else tuple(range(len(state.shape)))
@@ -145,3 +170,51 @@ class Nary(Rule):
         log = state["scale_log"]
         fixed = ops.stop_gradient(log)
         return state["scale"] * ops.exp(fixed + factor * (log - fixed))
+
+
+@keras.saving.register_keras_serializable(package="keras_hwcompress")
+@dataclass(frozen=True)
+class Sparse(Rule):
+    """Magnitude pruning: the weights of least magnitude are zero, the others are free.
+
+    Args:
+        sparsity: share of zeros in [0, 1) of each kernel, set when the model is wrapped; or "scheduled":
+            `callbacks.GlobalPruning` moves the mask.
+
+    Raises:
+        HwcmpError: an argument is out of range.
+    """
+
+    sparsity: float | str = SCHEDULED
+
+    def __post_init__(self) -> None:
+        if self.sparsity != SCHEDULED:
+            check_share("sparsity", self.sparsity)
+
+    def build(self, state: KernelState) -> None:
+        """Adds the mask."""
+        state.add("mask", state.shape, lambda weights: first_mask(weights, self.sparsity))
+
+    def constrain(self, weights: Tensor, state: KernelState) -> Tensor:
+        """The weights where the mask is one, zero elsewhere."""
+        return self.relax(weights, state)
+
+    def waits_for(self, state: KernelState, strength: float) -> str:
+        """`GlobalPruning` while a scheduled mask is all ones."""
+        waiting = self.sparsity == SCHEDULED and bool(ops.convert_to_numpy(state["mask"]).all())
+        return "callbacks.GlobalPruning" if waiting else ""
+
+
+def first_mask(weights: Tensor, sparsity: float | str | None) -> Tensor:
+    """The mask of a new kernel: all ones unless the sparsity is a number."""
+    return ops.ones_like(weights) if sparsity in (None, SCHEDULED) else quantizers.magnitude_mask(weights, sparsity)
+
+
+def check_share(name: str, value: Any) -> None:
+    """Refuses what is no number in [0, 1).
+
+    Raises:
+        HwcmpError: naming the argument.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
+        raise HwcmpError(f"{name} must be a share in [0, 1). Received: {name}={value!r}")

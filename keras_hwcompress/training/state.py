@@ -62,7 +62,12 @@ class KernelState:
         rounded = ops.cast(ops.convert_to_tensor(self.kernel), self._wrapper.compute_dtype)
         return ops.cast(rounded, "float32")
 
-    def restart(self) -> None:
-        """Sets every weight of the state to its first value for the present kernel, in the order of their creation."""
+    def restart(self, *names: str) -> None:
+        """Sets weights of the state to their first value for the present kernel, in the order of their creation.
+
+        Args:
+            *names: which of them; all if none is named, those that the rule does not have are passed over.
+        """
         for name, start in self._starts.items():
-            self.variables[name].assign(start(self.latent()))
+            if not names or name in names:
+                self.variables[name].assign(start(self.latent()))

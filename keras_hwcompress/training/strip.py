@@ -81,7 +81,7 @@ def strip(
             None keeps the policies.
 
     Raises:
-        HwcmpError: a strength below 1, non-finite weights (naming the layer), or an unknown name in `as_conv`.
+        HwcmpError: a strength below 1, a scheduled rule without its callback, non-finite weights (naming the layer), or an unknown name in `as_conv`.
         UnsupportedModelError: as `wrap`.
     """
     check_model(model)
@@ -137,6 +137,13 @@ class _DenseAsConv:
 
 
 def _refuse_partial(model: keras.Model) -> None:
+    for path, layer in compressed_layers(model):
+        missing = {layer.rule.waits_for(state, float(ops.convert_to_numpy(layer.strength))) for state in layer.states}
+        if any(missing):
+            raise HwcmpError(
+                f"layer {path!r} is wrapped with {layer.rule} and waits for a callback that fit() was not given: "
+                f"model.fit(..., callbacks=[hwc.{max(missing)}(...)])"
+            )
     partial = [path for path, layer in compressed_layers(model) if float(ops.convert_to_numpy(layer.strength)) < 1]
     if partial:
         raise HwcmpError(

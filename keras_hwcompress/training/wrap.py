@@ -33,7 +33,7 @@ class LayerReport:
     reason: str
 
 
-def wrap(model: keras.Model, rule: Rules) -> keras.Model:
+def wrap(model: keras.Model, rule: Rules, *, quantize_inputs: bool = False) -> keras.Model:
     """A copy of the model whose supported layers are trained under a rule, at full strength from the start.
 
     Weights, names, dtype policies, nested models and shared layers are kept. The compile state is not: call `compile`
@@ -44,6 +44,8 @@ def wrap(model: keras.Model, rule: Rules) -> keras.Model:
         rule: one rule for every supported layer; or pairs (selector, rule), as a list or a dict, of which the first
             match counts and a None rule leaves the layer alone. A selector is a layer name or path with wildcards
             ("conv*", "block1/conv"), a layer type, or a predicate on the layer.
+        quantize_inputs: whether training also sees the inputs of every wrapped layer rounded to int8, per tensor, with
+            ranges that follow the batches; `strip` leaves that to the converter's own calibration.
 
     Returns:
         The wrapped model. Layers with weight matrices that a rule matched but that cannot be constrained are skipped
@@ -60,13 +62,60 @@ def wrap(model: keras.Model, rule: Rules) -> keras.Model:
 
     def make(layer: Layer) -> Layer:
         clone = like(layer)
-        return CompressedLayer(clone, plan[id(layer)]) if id(layer) in plan else clone
+        return CompressedLayer(clone, plan[id(layer)], quantize_inputs) if id(layer) in plan else clone
 
     rebuilder = Rebuilder(make)
     result = rebuilder.model(model)
     for old, new in rebuilder.pairs:
         _fill(old, new)
     return result
+
+
+def replace_rules(model: keras.Model, rules: Mapping[str, Rule]) -> keras.Model:
+    """A copy of a wrapped model with other rules; weights, masks and whatever else old and new rule share are kept.
+
+    Args:
+        model: a wrapped model.
+        rules: path of a wrapped layer -> its new rule; the other layers keep theirs.
+
+    Returns:
+        The copy. A layer with a new rule is at the first strength of that rule.
+
+    Raises:
+        HwcmpError: a path that names no wrapped layer.
+    """
+    owners = dict(compressed_layers(model))
+    for path in set(rules) - set(owners):
+        raise HwcmpError(f"rules are replaced by paths of wrapped layers, {sorted(owners)}. Received: {path!r}")
+    changed = {id(owners[path]): rule for path, rule in rules.items()}
+
+    def make(layer: Layer) -> Layer:
+        if id(layer) not in changed:
+            return like(layer)
+        return CompressedLayer(like(layer.layer), changed[id(layer)], layer.quantize_inputs)
+
+    rebuilder = Rebuilder(make)
+    result = rebuilder.model(model)
+    for old, new in rebuilder.pairs:
+        if id(old) in changed:
+            _carry_over(old, new)
+        else:
+            copy_weights(old, new)
+    return result
+
+
+def _carry_over(old: CompressedLayer, new: CompressedLayer) -> None:
+    """Copies the weights of the same name; the others are derived from the kernel and the mask."""
+    copy_weights(old.layer, new.layer)
+    new.restart()
+    for before, after in zip(old.states, new.states, strict=True):
+        shared = [name for name in after.variables if name in before.variables]
+        for name in shared:
+            if after.variables[name].shape == before.variables[name].shape:
+                after.variables[name].assign(before[name])
+        derived = [name for name in after.variables if name not in shared]
+        if derived:
+            after.restart(*derived)
 
 
 def wrap_report(model: keras.Model) -> tuple[LayerReport, ...]:
