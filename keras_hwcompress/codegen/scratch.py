@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from keras_hwcompress.codegen.scratch_depthwise import depthwise_bytes
 from keras_hwcompress.tflite.layers import Conv, ConvAdd, FullyConnected, Layer
 
 ARMS = ("ref", "swar", "dsp", "mve")
 KINDS = ("PLAIN", "TILE", "DIRECT")
 
 # mcu_runtime/src/dsp: pixels that share one pass over a weight row, rows whose constants are prepared at a time for
-# PLAIN formats, bytes of the constants of one channel, and the wish for the size of a depthwise plane.
+# PLAIN formats, and bytes of the constants of one channel.
 _DSP_PIXELS = 4
 _DSP_TABLE_ROWS = 64
 _DSP_CHANNEL_BYTES = 16
-_DSP_PLANE_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,46 +142,8 @@ def _dsp_conv2d(layer: Conv, rows: _Rows) -> int:
     return columns + table + window + _dsp_rows(rows, at_once)
 
 
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """One axis of a depthwise layer: outputs, taps, step of the window and of the taps."""
-
-    outputs: int
-    taps: int
-    stride: int
-    dilation: int
-
-    @property
-    def blocks(self) -> int:
-        """Groups of four outputs."""
-        return -(-self.outputs // 4)
-
-    @property
-    def is_fast(self) -> bool:
-        """Whether the hand-written loop can run along this axis."""
-        return self.taps == 3 and self.dilation == 1 and self.stride in (1, 2)
-
-
 def _dsp_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
-    lines, lanes = (_Axis(layer.output[i], layer.kernel[i], layer.stride[i], layer.dilation[i]) for i in (0, 1))
-    fast = lines.taps == lanes.taps == 3 and lines.dilation == lanes.dilation == 1
-    if fast and lines.is_fast and not (lanes.is_fast and lanes.blocks * lines.outputs <= lines.blocks * lanes.outputs):
-        lines, lanes = lanes, lines
-    taps = 2 * lines.taps * (lanes.taps + lanes.taps % 2)
-    return _dsp_plane(lines, lanes, fast and lanes.is_fast) + taps + _unaligned_rows(rows)
-
-
-def _dsp_plane(lines: _Axis, lanes: _Axis, fast: bool) -> int:
-    """int16 copy of one input channel, as many lines of it as a run of output lines needs."""
-    if fast:
-        elements = 4 * lanes.blocks * lanes.stride + 2
-    else:
-        elements = (lanes.outputs - 1) * lanes.stride + (lanes.taps - 1) * lanes.dilation + 2
-        elements += elements % 2
-    span = (lines.taps - 1) * lines.dilation + 1
-    most = max(span, _DSP_PLANE_BYTES // (2 * elements))
-    outputs = min(lines.outputs, (most - span) // lines.stride + 1)
-    return 2 * elements * ((outputs - 1) * lines.stride + span)
+    return depthwise_bytes(layer) + _unaligned_rows(rows)
 
 
 _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
