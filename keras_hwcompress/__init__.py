@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Nary": "training",
+    "Sparse": "training",
     "wrap": "training",
     "wrap_report": "training",
     "strip": "training",
@@ -34,17 +35,18 @@ _PUBLIC = {
     "BOARDS": "targets.boards",
     "HwcmpError": "errors",
 }
-_SUBPACKAGES = ("training", "formats", "tflite", "codegen", "runners", "targets", "select")
+_SUBPACKAGES = ("training", "formats", "tflite", "codegen", "runners", "targets", "select", "search")
+_MODULES = {"callbacks": "training.callbacks"}
 __all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"keras_hwcompress.{_PUBLIC[name]}"), name)
-    if name in _SUBPACKAGES:
-        return importlib.import_module(f"keras_hwcompress.{name}")
+    if name in _SUBPACKAGES or name in _MODULES:
+        return importlib.import_module(f"keras_hwcompress.{_MODULES.get(name, name)}")
     raise AttributeError(f"module 'keras_hwcompress' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC, *_SUBPACKAGES])
+    return sorted([*globals(), *_PUBLIC, *_SUBPACKAGES, *_MODULES])

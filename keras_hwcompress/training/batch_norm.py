@@ -47,7 +47,7 @@ def reestimate_batch_norm(model: keras.Model, inputs: Any, batch_size: int = 256
     norms = [layer for _, layer in leaf_layers(model) if isinstance(layer, L.BatchNormalization)]
     sync_state(model)
     if norms:
-        with _only_statistics_change(model, norms), _without_noise(model):
+        with _only_statistics_change(model, norms), without_noise(model):
             _average(model, norms, parts, batch_size)
 
 

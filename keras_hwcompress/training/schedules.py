@@ -1,0 +1,100 @@
+"""How fast a constraint tightens: ramps over the course of one `fit`, plain values that save and load with Keras."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+
+from keras_hwcompress.errors import HwcmpError
+
+_SHAPES = {
+    "linear": lambda share: share,
+    "cosine": lambda share: (1.0 - math.cos(math.pi * share)) / 2.0,
+    "cubic": lambda share: 1.0 - (1.0 - share) ** 3,
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_hwcompress")
+@dataclass(frozen=True)
+class Ramp:
+    """0 until `begin`, 1 from `end` on, rising in between.
+
+    Args:
+        begin: share of the training, 0..1, at which the ramp leaves 0.
+        end: share of the training, begin..1, at which it reaches 1.
+        shape: "linear", "cosine" (slow at both ends) or "cubic" (fast at first, 1 - (1 - t)^3, as M. Zhu and S. Gupta
+            2017 prune).
+
+    Raises:
+        HwcmpError: an argument is out of range.
+
+    Example:
+    >>> Ramp(0.0, 0.5, "cubic")(0.25), Ramp(0.5, 1.0, "linear")(0.75)
+    (0.875, 0.5)
+    """
+
+    begin: float
+    end: float
+    shape: str = "linear"
+
+    def __post_init__(self) -> None:
+        numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (self.begin, self.end))
+        if not numbers or not 0 <= self.begin <= self.end <= 1:
+            received = f"begin={self.begin!r}, end={self.end!r}"
+            raise HwcmpError(f"a ramp needs 0 <= begin <= end <= 1, shares of the training. Received: {received}")
+        if self.shape not in _SHAPES:
+            raise HwcmpError(f"shape must be one of {tuple(_SHAPES)}. Received: shape={self.shape!r}")
+
+    def __call__(self, progress: float) -> float:
+        """The height at a share of the training; exactly 0 up to `begin` (unless it is the end) and 1 from `end` on."""
+        if progress >= self.end:
+            return 1.0
+        if progress <= self.begin:
+            return 0.0
+        return _SHAPES[self.shape]((progress - self.begin) / (self.end - self.begin))
+
+    def get_config(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Ramp:
+        """The ramp with these fields."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="keras_hwcompress")
+@dataclass(frozen=True)
+class Schedule:
+    """First prune, then constrain, then train on the grid.
+
+    Args:
+        sparsity: the ramp of the sparsity, up to the target.
+        strength: the ramp of the constraint; it may not begin before the masks are final.
+
+    Raises:
+        HwcmpError: the ramps are no ramps or overlap.
+    """
+
+    sparsity: Ramp = Ramp(0.0, 0.4, "cubic")
+    strength: Ramp = Ramp(0.4, 0.7, "cosine")
+
+    def __post_init__(self) -> None:
+        for name in ("sparsity", "strength"):
+            if not isinstance(getattr(self, name), Ramp):
+                raise HwcmpError(f"{name} must be a Ramp. Received: {name}={getattr(self, name)!r}")
+        if self.strength.begin < self.sparsity.end:
+            received = f"strength.begin={self.strength.begin}, sparsity.end={self.sparsity.end}"
+            raise HwcmpError(f"the constraint begins when the masks are final: strength.begin >= sparsity.end. Received: {received}")
+
+    def get_config(self) -> dict[str, Any]:
+        """The ramps, serialized."""
+        return {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("sparsity", "strength")}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Schedule:
+        """The schedule with these ramps."""
+        return cls(**{name: keras.saving.deserialize_keras_object(ramp) for name, ramp in config.items()})
