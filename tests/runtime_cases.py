@@ -190,6 +190,21 @@ def pad(rng: Rng) -> Case:
     return Case(layer, (int8(rng, *shape),), tuple(map(sum, zip(before, shape, after))))
 
 
+def slice(rng: Rng) -> Case:
+    """Every axis takes a part, forward or backward, with a step or by repetition; then the axes change places."""
+    whole, sizes, strides, offset, step = [], [], [], 0, 1
+    for _ in range(4):
+        size, hop = pick(rng, 1, 5), int(rng.choice([-2, -1, 0, 1, 1, 3]))
+        first = pick(rng, 0, 2) + (-hop * (size - 1) if hop < 0 else 0)
+        whole.append(first + max(hop, 0) * (size - 1) + pick(rng, 1, 3))
+        sizes.append(size), strides.append(hop * step)
+        offset, step = offset + first * step, step * whole[-1]
+    order = rng.permutation(4) if rng.random() < 0.5 else np.arange(3, -1, -1)
+    shape, stride = (tuple(values[axis] for axis in order) for values in (sizes, strides))
+    layer = layers.Slice(**names("slice"), shape=shape, stride=stride, offset=offset)
+    return Case(layer, (int8(rng, step),), shape)
+
+
 def _pool(rng: Rng, op: str) -> Case:
     axes, depth = _axes(rng, 5, 1), pick(rng, 1, 9)
     layer = layers.Pool(
@@ -258,7 +273,7 @@ def dequantize_f32(rng: Rng) -> Case:
 CASES: dict[str, Callable[[Rng], Case]] = {
     make.__name__: make
     for make in (
-        conv2d, depthwise_conv2d, fully_connected, add, sub, mul, lut, concat, pad, average_pool, max_pool, mean,
+        conv2d, depthwise_conv2d, fully_connected, add, sub, mul, lut, concat, pad, slice, average_pool, max_pool, mean,
         reduce_max, softmax, quantize_f32, dequantize_f32,
     )
 }  # fmt: skip

@@ -87,6 +87,7 @@ BAD_FIELDS = {
     "mul": BINARY,
     "concat": {"outer": (0,), "count": (0,), "inner": (None,)},
     "pad": {"shape": (0, 2**31 - 1), "before": (-1, 2**31 - 1), "after": (-1, 2**31 - 1)},
+    "slice": {"shape": (0, -1), "stride": (-(2**31), 2**31 - 1), "offset": (-1, 2**31 - 1)},
     "average_pool": POOL,
     "max_pool": POOL,
     "mean": REDUCE,
@@ -107,7 +108,7 @@ def spoiled_params(params: ctypes.Structure, name: str, bad: object) -> Iterator
     elif isinstance(getattr(params, name), ctypes.Array):
         for axis in range(4):
             copy = type(params).from_buffer_copy(params)
-            if copy.shape[axis] == 1 and name.endswith("stride") and bad > 0:
+            if copy.shape[axis] == 1 and name.endswith("stride") and (bad > 0 or name == "stride"):
                 copy.shape[axis] = 3
             getattr(copy, name)[axis] = bad
             yield copy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -12,6 +11,7 @@ import jinja2
 import numpy as np
 
 from keras_hwcompress.codegen.model import CompiledModel
+from keras_hwcompress.codegen.share import Call, Constant, share_constants
 from keras_hwcompress.formats.table import table
 from keras_hwcompress.tflite.graph import Tensor
 from keras_hwcompress.tflite.layers import (
@@ -27,6 +27,7 @@ from keras_hwcompress.tflite.layers import (
     Pool,
     Reduce,
     Reshape,
+    Slice,
     Softmax,
     weighted,
 )
@@ -36,26 +37,6 @@ _LINE = 110
 
 # What a describer returns: constants, C function, arguments before the activation pointers.
 _Described = tuple["list[Constant]", str, "list[str]"]
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A static const definition: `static const <declaration> = <value>;`."""
-
-    declaration: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One layer as C: the constants it needs and the statement that runs it."""
-
-    number: int
-    comment: str
-    constants: tuple[Constant, ...]
-    blob: int | None
-    arguments: str
-    function: str
 
 
 @functools.cache
@@ -146,7 +127,7 @@ def _io(model: CompiledModel, index: int) -> dict[str, Any]:
         "shape": " x ".join(str(extent) for extent in tensor.shape),
         "type": c_type(tensor),
         "bytes": tensor.size * tensor.dtype.itemsize,
-        "offset": model.plan.tensors[index].offset,
+        "offset": model.plan.offset(index),
         "scale": None if quantization is None else c_float(quantization.scale[0]),
         "zero_point": None if quantization is None else int(quantization.zero_point[0]),
     }
@@ -159,7 +140,8 @@ def _constant_operands(model: CompiledModel) -> list[tuple[int, str]]:
 
 
 def _calls(model: CompiledModel) -> list[Call]:
-    return [_call(model, number, layer) for number, layer in enumerate(model.layers) if not isinstance(layer, Reshape)]
+    calls = [_call(model, number, layer) for number, layer in enumerate(model.layers) if not isinstance(layer, Reshape)]
+    return share_constants(calls)
 
 
 def _call(model: CompiledModel, number: int, layer: Layer) -> Call:
@@ -186,26 +168,32 @@ def _cast(expression: str, tensor: Tensor, const: bool) -> str:
 
 
 def _read(model: CompiledModel, index: int) -> str:
-    tensor = model.graph.tensors[index]
+    root, offset = _root(model, index)
+    tensor = model.graph.tensors[root]
     if tensor.is_constant:
-        return f"constant_{index}"
-    source = _reshaped_input(model, index)
-    if source is not None:
-        return f"model->in[{source}]"
-    return _cast(f"model->arena + {model.plan.tensors[index].offset}", tensor, True)
+        return _part(f"constant_{root}", offset)
+    if root in model.graph.inputs:
+        pointer = f"model->in[{model.graph.inputs.index(root)}]"
+        return _part(f"(const int8_t *){pointer}", offset) if offset else pointer
+    return _cast(f"model->arena + {model.plan.offset(index)}", model.graph.tensors[index], True)
+
+
+def _part(pointer: str, offset: int) -> str:
+    return f"{pointer} + {offset}" if offset else pointer
 
 
 def _write(model: CompiledModel, index: int) -> str:
-    tensor = model.graph.tensors[index]
-    return _cast(f"model->arena + {model.plan.tensors[index].offset}", tensor, False)
+    return _cast(f"model->arena + {model.plan.offset(index)}", model.graph.tensors[index], False)
 
 
-def _reshaped_input(model: CompiledModel, index: int) -> int | None:
-    """The number of the model input that the tensor is, directly or through reshapes."""
-    producer = {layer.outputs[0]: layer.inputs[0] for layer in model.layers if isinstance(layer, Reshape)}
+def _root(model: CompiledModel, index: int) -> tuple[int, int]:
+    """The tensor whose bytes this one is, directly or through reshapes, and where in them it begins."""
+    producer = {layer.outputs[0]: layer for layer in model.layers if isinstance(layer, Reshape)}
+    offset = 0
     while index in producer:
-        index = producer[index]
-    return model.graph.inputs.index(index) if index in model.graph.inputs else None
+        offset += producer[index].offset
+        index = producer[index].inputs[0]
+    return index, offset
 
 
 def _params(struct: str, number: int, **fields: Any) -> Constant:
@@ -293,6 +281,10 @@ def _pad(_: CompiledModel, number: int, layer: Pad) -> _Described:
     return [_params("pad", number, **_fields(layer, "shape", "before", "after", "value"))], "hwcmp_pad_s8", [f"&params_{number}"]
 
 
+def _slice(_: CompiledModel, number: int, layer: Slice) -> _Described:
+    return [_params("slice", number, **_fields(layer, "shape", "stride", "offset"))], "hwcmp_slice_s8", [f"&params_{number}"]
+
+
 def _pool(_: CompiledModel, number: int, layer: Pool) -> _Described:
     params = _params(
         "pool", number, input=layer.input, output=layer.output, filter_h=layer.filter[0], filter_w=layer.filter[1],
@@ -326,6 +318,7 @@ _DESCRIBE = {
     Lut: _lut,
     Concat: _concat,
     Pad: _pad,
+    Slice: _slice,
     Pool: _pool,
     Reduce: _reduce,
     Softmax: _softmax,

@@ -66,9 +66,10 @@ class CompiledModel:
 
     @property
     def const_bytes(self) -> int:
-        """Bias, multiplier and shift of every layer with weights."""
+        """Bias, multiplier and shift of every layer with weights; equal arrays are stored, and counted, once."""
         channels = [layer.channels for layer in weighted(self.layers)]
-        return sum(c.bias.nbytes + c.multiplier.nbytes + c.shift.nbytes for c in channels)
+        arrays = [array for c in channels for array in (c.bias, c.multiplier, c.shift)]
+        return sum({(array.dtype, array.tobytes()): array.nbytes for array in arrays}.values())
 
     @property
     def model_bytes(self) -> int:
@@ -99,13 +100,23 @@ def compile_model(graph: Graph, name: str, arms: Sequence[str]) -> CompiledModel
     """
     check_model_name(name)
     check_compilable(graph)
-    layers = prepare(graph)
+    layers = _needed(graph, prepare(graph))
     if all(isinstance(layer, Reshape) for layer in layers):
         raise UnsupportedModelError("the model computes nothing: expected at least one operator other than a reshape")
     _check_inputs_outputs(graph)
     blobs = _encode(layers)
     memory = lay_out(graph, layers, {tensor: blob.format for tensor, blob in blobs.items()}, arms)
     return CompiledModel(name, graph, memory.layers, blobs, memory.tile_rows, memory.stripe_rows, memory.plan)
+
+
+def _needed(graph: Graph, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers whose results something reads."""
+    read, kept = set(graph.outputs), []
+    for layer in reversed(layers):
+        if not read.isdisjoint(layer.outputs):
+            read.update(layer.inputs)
+            kept.append(layer)
+    return tuple(reversed(kept))
 
 
 def _check_inputs_outputs(graph: Graph) -> None:

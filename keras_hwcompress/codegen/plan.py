@@ -1,6 +1,6 @@
 """The static memory plan: every activation and every scratch buffer gets an offset in one arena.
 
-Tensors that are the same bytes (reshape) or may be (an operator that works in place) form one buffer. A buffer
+Tensors that are the same bytes (reshape), a part of them (a view) or may be (an operator that works in place) form one buffer. A buffer
 lives from the layer that writes it to the last layer that reads it; scratch lives during its layer only. Offsets
 are chosen greedily in several orders and the smallest plan wins; the result is deterministic.
 """
@@ -8,10 +8,10 @@ are chosen greedily in several orders and the smallest plan wins; the result is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keras_hwcompress.tflite.graph import Graph
-from keras_hwcompress.tflite.layers import Binary, Layer
+from keras_hwcompress.tflite.layers import Binary, Layer, Reshape
 
 ALIGNMENT = 16
 # Operators whose output may take the place of an input -> the positions of those inputs.
@@ -30,11 +30,19 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """tensors: activation tensor index -> buffer. scratch: layer number -> buffer. arena_bytes: their extent."""
+    """tensors: activation tensor index -> buffer. scratch: layer number -> buffer. arena_bytes: their extent.
+
+    within: tensors that are a part of a buffer (a view of another tensor) -> the byte of the buffer where they begin.
+    """
 
     tensors: dict[int, Buffer]
     scratch: dict[int, Buffer]
     arena_bytes: int
+    within: dict[int, int] = field(default_factory=dict)
+
+    def offset(self, tensor: int) -> int:
+        """Where a tensor begins in the arena."""
+        return self.tensors[tensor].offset + self.within.get(tensor, 0)
 
 
 @dataclass(slots=True)
@@ -57,7 +65,7 @@ def plan_memory(graph: Graph, layers: Sequence[Layer], scratch_bytes: Callable[[
         layers: its prepared layers in execution order.
         scratch_bytes: layer number -> bytes of scratch that the layer needs.
     """
-    needs = _activations(graph, layers)
+    needs, within = _activations(graph, layers)
     for number in range(len(layers)):
         size = scratch_bytes(number)
         if size:
@@ -68,11 +76,14 @@ def plan_memory(graph: Graph, layers: Sequence[Layer], scratch_bytes: Callable[[
         tensors={tensor: buffer for need, buffer in buffers for tensor in need.tensors},
         scratch={need.scratch_of: buffer for need, buffer in buffers if need.scratch_of is not None},
         arena_bytes=max((need.offset + need.bytes for need in needs), default=0),
+        within=within,
     )
 
 
-def _activations(graph: Graph, layers: Sequence[Layer]) -> list[_Need]:
+def _activations(graph: Graph, layers: Sequence[Layer]) -> tuple[list[_Need], dict[int, int]]:
+    """The buffers, and where in them the views begin."""
     by_tensor: dict[int, _Need] = {}
+    within: dict[int, int] = {}
     end = len(layers)
     last_use = _last_uses(graph, layers)
     for tensor in graph.inputs:
@@ -80,7 +91,9 @@ def _activations(graph: Graph, layers: Sequence[Layer]) -> list[_Need]:
     for number, layer in enumerate(layers):
         for tensor in layer.outputs:
             size, last = _tensor_bytes(graph, tensor), last_use.get(tensor, number)
-            host = _shared_with(graph, layer, by_tensor, number, size)
+            host = _shared_with(layer, by_tensor, within, number, size)
+            if isinstance(layer, Reshape) and (start := within.get(layer.inputs[0], 0) + layer.offset):
+                within[tensor] = start
             if host is None:
                 by_tensor[tensor] = _Need(size, number, last, [tensor])
             else:
@@ -90,7 +103,7 @@ def _activations(graph: Graph, layers: Sequence[Layer]) -> list[_Need]:
     for tensor in graph.outputs:
         if tensor in by_tensor:
             by_tensor[tensor].last = end
-    return list({id(need): need for need in by_tensor.values()}.values())
+    return list({id(need): need for need in by_tensor.values()}.values()), within
 
 
 def _last_uses(graph: Graph, layers: Sequence[Layer]) -> dict[int, int]:
@@ -101,13 +114,15 @@ def _last_uses(graph: Graph, layers: Sequence[Layer]) -> dict[int, int]:
     return uses
 
 
-def _shared_with(graph: Graph, layer: Layer, by_tensor: dict[int, _Need], number: int, size: int) -> _Need | None:
+def _shared_with(
+    layer: Layer, by_tensor: dict[int, _Need], within: dict[int, int], number: int, size: int
+) -> _Need | None:
     """The input buffer that the layer's output may take over, if any."""
     if layer.op == "reshape":
         return by_tensor.get(layer.inputs[0])
     for position in _IN_PLACE_INPUTS.get(layer.op, ()):
         need = by_tensor.get(layer.inputs[position])
-        dies_here = need is not None and need.last <= number
+        dies_here = need is not None and need.last <= number and layer.inputs[position] not in within
         if dies_here and need.bytes == size and not _is_broadcast(layer, position) and not _is_repeated(layer, by_tensor, need):
             return need
     return None

@@ -54,6 +54,7 @@ BinaryParams = _struct(
 )
 ConcatParams = _struct("hwcmp_concat_params", (c_int32, "outer count"), (c_void_p, "inner"))
 PadParams = _struct("hwcmp_pad_params", (_Four, "shape before after"), (c_int8, "value"))
+SliceParams = _struct("hwcmp_slice_params", (_Four, "shape stride"), (c_int32, "offset"))
 PoolParams = _struct(
     "hwcmp_pool_params",
     (Dims, "input output"),
@@ -72,7 +73,7 @@ AffineParams = _struct("hwcmp_affine_params", (c_float, "scale"), (c_int32, "zer
 
 STRUCTS: tuple[type[ctypes.Structure], ...] = (
     Dims, Weights, Scratch, Channels, ConvParams, FullyConnectedParams, BinaryParams, ConcatParams, PadParams,
-    PoolParams, ReduceParams, SoftmaxParams, AffineParams,
+    SliceParams, PoolParams, ReduceParams, SoftmaxParams, AffineParams,
 )  # fmt: skip
 PARAMS: dict[type[Layer], type[ctypes.Structure]] = {
     layers.Conv: ConvParams,
@@ -80,6 +81,7 @@ PARAMS: dict[type[Layer], type[ctypes.Structure]] = {
     layers.Binary: BinaryParams,
     layers.Concat: ConcatParams,
     layers.Pad: PadParams,
+    layers.Slice: SliceParams,
     layers.Pool: PoolParams,
     layers.Reduce: ReduceParams,
     layers.Softmax: SoftmaxParams,

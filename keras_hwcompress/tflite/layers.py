@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# A part of a tensor is used in place only where kernels find it as aligned as the buffers of the memory plan.
+VIEW_ALIGNMENT = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -205,10 +208,26 @@ class Softmax(Layer):
 
 
 @dataclass(frozen=True, slots=True)
+class Slice(Layer):
+    """op "slice": output element (i, j, k, l) is input element offset + i * stride[0] + ... + l * stride[3].
+
+    shape: of the output, four axes. stride: in elements of the input, of either sign.
+    """
+
+    shape: tuple[int, int, int, int]
+    stride: tuple[int, int, int, int]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reshape(Layer):
-    """op "reshape": the same bytes under another shape; costs nothing on the device."""
+    """op "reshape": the same bytes under another shape, or `count` of them from `offset` on; free on the device.
+
+    offset: in elements, a multiple of `VIEW_ALIGNMENT`.
+    """
 
     count: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from keras_hwcompress.tflite import (
     prepare_elementwise,
     prepare_packed,
     prepare_shapes,
+    prepare_slices,
     prepare_weighted,
     prepare_windows,
 )
@@ -19,16 +20,19 @@ from keras_hwcompress.tflite.graph import Graph, Op
 from keras_hwcompress.tflite.layers import Layer
 from keras_hwcompress.tflite.opview import OpView
 
-BUILTIN_HANDLERS: Mapping[str, Callable[[OpView], Layer]] = MappingProxyType(
+_Handler = Callable[[OpView], "Layer | tuple[Layer, ...]"]
+
+BUILTIN_HANDLERS: Mapping[str, _Handler] = MappingProxyType(
     {
         **prepare_weighted.HANDLERS,
         **prepare_elementwise.HANDLERS,
         **prepare_shapes.HANDLERS,
+        **prepare_slices.HANDLERS,
         **prepare_windows.HANDLERS,
     }
 )
 
-CUSTOM_HANDLERS: Mapping[str, Callable[[OpView], Layer]] = MappingProxyType(dict(prepare_packed.HANDLERS))
+CUSTOM_HANDLERS: Mapping[str, _Handler] = MappingProxyType(dict(prepare_packed.HANDLERS))
 
 
 def prepare(graph: Graph) -> tuple[Layer, ...]:
@@ -38,7 +42,7 @@ def prepare(graph: Graph) -> tuple[Layer, ...]:
         graph: with batch 1 and int8 activations; float32 and uint8 only at QUANTIZE and DEQUANTIZE.
 
     Returns:
-        One layer per operator.
+        One layer per operator; one per output that is read for operators with several outputs (SPLIT, UNPACK).
 
     Raises:
         UnsupportedModelError: listing every operator that cannot be compiled, not just the first.
@@ -57,7 +61,8 @@ def prepare(graph: Graph) -> tuple[Layer, ...]:
         try:
             # An overflow of a float32 step gives a multiplier that is not finite, which is refused.
             with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                layers.append(handler(OpView(graph, op)))
+                made = handler(OpView(graph, op))
+                layers.extend(made if isinstance(made, tuple) else (made,))
         except UnsupportedModelError as error:
             problems.append(f"{op.kind} {_first_output(graph, op)!r}: {error}")
     unknown = _unknown_kinds(graph)
@@ -71,7 +76,7 @@ def supported_kinds() -> tuple[str, ...]:
     return (*sorted(BUILTIN_HANDLERS), *CUSTOM_HANDLERS)
 
 
-def _handler(op: Op) -> Callable[[OpView], Layer] | None:
+def _handler(op: Op) -> _Handler | None:
     return (CUSTOM_HANDLERS if op.is_custom else BUILTIN_HANDLERS).get(op.kind)
 
 

@@ -1,4 +1,4 @@
-"""Operators that move bytes: CONCATENATION, PAD, PADV2, RESHAPE and its relatives."""
+"""Operators that join or keep bytes: CONCATENATION, PACK, PAD, PADV2, RESHAPE and its relatives."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from keras_hwcompress.errors import UnsupportedModelError
 from keras_hwcompress.tflite.arithmetic import NO_ACTIVATION
 from keras_hwcompress.tflite.axes import four_axes
+from keras_hwcompress.tflite.graph import Tensor
 from keras_hwcompress.tflite.layers import Concat, Layer, Pad, Reshape
 from keras_hwcompress.tflite.opview import OpView, check_size, quantization
 
@@ -20,13 +21,7 @@ def concatenation(view: OpView) -> Layer:
     """CONCATENATION; as in TFLite no activation can be fused and all tensors share one quantization."""
     if int(view.option("fusedActivationFunction", NO_ACTIVATION)) != NO_ACTIVATION:
         raise UnsupportedModelError("TFLite defines no fused activation for CONCATENATION")
-    tensors = [view.input(position) for position in range(max(len(view.op.inputs), 1))]
-    target = view.int8_output()
-    for tensor in tensors:
-        if quantization(tensor) != target:
-            raise UnsupportedModelError(
-                f"all inputs need the output's scale and zero point. Received: {tensor.name!r} {quantization(tensor)}"
-            )
+    tensors = _of_one_quantization(view)
     axis = _normalized_axis(int(view.option("axis", 0)), len(view.output.shape))
     shapes = [tensor.shape for tensor in tensors]
     rests = {(len(shape), shape[:axis], shape[axis + 1 :]) for shape in shapes}
@@ -34,14 +29,33 @@ def concatenation(view: OpView) -> Layer:
         raise UnsupportedModelError(f"the inputs differ outside axis {axis}. Received: {shapes}")
     joined = (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])
     view.expect_shape(joined)
-    return Concat(
-        op="concat",
-        name=view.name,
-        inputs=view.op.inputs,
-        outputs=view.op.outputs,
-        outer=math.prod(joined[:axis]),
-        inner=tuple(math.prod(shape[axis:]) for shape in shapes),
-    )
+    return _concat(view, math.prod(joined[:axis]), tuple(math.prod(shape[axis:]) for shape in shapes))
+
+
+def stack(view: OpView) -> Layer:
+    """PACK: tensors of one shape along a new axis."""
+    shapes = [tensor.shape for tensor in _of_one_quantization(view)]
+    axis = _normalized_axis(int(view.option("axis", 0)), len(view.output.shape))
+    if len(set(shapes)) != 1 or int(view.option("valuesCount", len(shapes))) != len(shapes):
+        raise UnsupportedModelError(f"the inputs differ in shape. Received: {shapes}")
+    view.expect_shape((*shapes[0][:axis], len(shapes), *shapes[0][axis:]))
+    return _concat(view, math.prod(shapes[0][:axis]), (math.prod(shapes[0][axis:]),) * len(shapes))
+
+
+def _of_one_quantization(view: OpView) -> list[Tensor]:
+    """All inputs, which must have the output's scale and zero point."""
+    tensors = [view.input(position) for position in range(max(len(view.op.inputs), 1))]
+    target = view.int8_output()
+    for tensor in tensors:
+        if quantization(tensor) != target:
+            raise UnsupportedModelError(
+                f"all inputs need the output's scale and zero point. Received: {tensor.name!r} {quantization(tensor)}"
+            )
+    return tensors
+
+
+def _concat(view: OpView, outer: int, inner: tuple[int, ...]) -> Concat:
+    return Concat(op="concat", name=view.name, inputs=view.op.inputs, outputs=view.op.outputs, outer=outer, inner=inner)
 
 
 def _normalized_axis(axis: int, rank: int) -> int:
@@ -89,6 +103,7 @@ def reshape(view: OpView) -> Layer:
 
 HANDLERS: Mapping[str, Callable[[OpView], Layer]] = {
     "CONCATENATION": concatenation,
+    "PACK": stack,
     "PAD": pad,
     "PADV2": pad,
     "RESHAPE": reshape,

@@ -11,7 +11,7 @@ from keras_hwcompress.tflite import reference_softmax
 from keras_hwcompress.tflite.arithmetic import clamp_int8, multiply_by_quantized_multiplier, round_half_away
 from keras_hwcompress.tflite.graph import Graph
 from keras_hwcompress.tflite.layers import Affine, Binary, Channels, Concat, Conv, FullyConnected, Layer, Lut, Pad
-from keras_hwcompress.tflite.layers import Pool, Reduce, Reshape, Softmax
+from keras_hwcompress.tflite.layers import Pool, Reduce, Reshape, Slice, Softmax
 from keras_hwcompress.tflite.prepare import prepare
 
 
@@ -187,7 +187,13 @@ def _softmax(layer: Softmax, operands: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _reshape(layer: Reshape, operands: Sequence[np.ndarray]) -> np.ndarray:
-    return operands[0]
+    return np.ravel(operands[0])[layer.offset : layer.offset + layer.count]
+
+
+def _slice(layer: Slice, operands: Sequence[np.ndarray]) -> np.ndarray:
+    source = np.ascontiguousarray(operands[0]).ravel()
+    steps = tuple(step * source.itemsize for step in layer.stride)
+    return as_strided(source[layer.offset :], layer.shape, steps, writeable=False)
 
 
 def _affine(layer: Affine, operands: Sequence[np.ndarray]) -> np.ndarray:
@@ -211,5 +217,6 @@ _KERNELS: Mapping[type[Layer], Callable[..., np.ndarray]] = {
     Reduce: _reduce,
     Softmax: _softmax,
     Reshape: _reshape,
+    Slice: _slice,
     Affine: _affine,
 }

@@ -183,6 +183,15 @@ typedef struct {
 } hwcmp_pad_params;
 HWCMP_MUST_CHECK hwcmp_status hwcmp_pad_s8(const hwcmp_pad_params *params, const int8_t *input, int8_t *output);
 
+/* output[i][j][k][l] = input[offset + i * stride[0] + j * stride[1] + k * stride[2] + l * stride[3]]: slices, parts of a
+ * split, transposed and reversed axes. shape is the output's; strides have either sign. The function refuses patterns
+ * that begin before the input; the caller sees to it that they end inside. */
+typedef struct {
+    int32_t shape[4], stride[4];
+    int32_t offset;
+} hwcmp_slice_params;
+HWCMP_MUST_CHECK hwcmp_status hwcmp_slice_s8(const hwcmp_slice_params *params, const int8_t *input, int8_t *output);
+
 /* Padding does not count, neither for the average nor for the maximum; every window must hold some of the input. */
 typedef struct {
     hwcmp_dims input, output;
