@@ -220,6 +220,7 @@ def _stock_convert(model: keras.Model, samples: list[list[np.ndarray]]) -> bytes
     converter.inference_input_type = converter.inference_output_type = tf.int8
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it prints what it saves on the way
         warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         return converter.convert()
 
 

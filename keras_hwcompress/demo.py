@@ -7,6 +7,7 @@ bytes from the blobs and the linked image, instructions, RAM and outputs from th
 from __future__ import annotations
 
 import csv
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def run_demo(output: Path, board: str = "mps2-an386", seed: int = 0) -> int:
         0 when every comparison shows 0 mismatches, 1 otherwise.
     """
     output.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     data = digits.load_fold(0)
     with _progress(console) as progress:
         models = _train(data, seed, progress)
