@@ -60,8 +60,11 @@ def model_of(cell: Cell) -> tuple[Graph, Graph] | None:
 
 def inputs_of(cell: Cell, graph: Graph) -> list[np.ndarray]:
     """Two inputs: extreme values only, then any values; the second is the one that is counted."""
-    extreme, usual = random_batch(graph, 1, 1), random_batch(graph, 1, 2)
-    return [np.concatenate([np.where(a < 0, np.int8(-128), np.int8(127)), b]) for a, b in zip(extreme, usual, strict=True)]
+    arrays = random_batch(graph, 2, seed=1)
+    for array in arrays:
+        low, high = (-1, 1) if array.dtype.kind == "f" else (-128, 127)
+        array[0] = np.where(array[0] < 0, low, high)
+    return arrays
 
 
 def measure(board: Board, todo: Sequence[Cell]) -> Iterator[tuple[Cell, dict[str, object] | None, str]]:
