@@ -78,7 +78,8 @@ def _only_statistics_change(model: keras.Model, norms: list[L.BatchNormalization
 
 
 @contextlib.contextmanager
-def _without_noise(model: keras.Model) -> Iterator[None]:
+def without_noise(model: keras.Model) -> Iterator[None]:
+    """Switches dropout and noise layers off for code that runs a model in training mode, eagerly or traced anew."""
     found = [(layer, name) for _, layer in leaf_layers(model) for kind, name in _NOISE.items() if type(layer) is kind]
     values = [getattr(layer, name) for layer, name in found]
     for layer, name in found:
