@@ -7,7 +7,7 @@ the two languages. Only layers with weights need scratch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from keras_hwcompress.codegen.scratch_depthwise import depthwise_bytes
 from keras_hwcompress.tflite.layers import Conv, ConvAdd, FullyConnected, Layer
@@ -64,20 +64,7 @@ def striped_scratch_bytes(
     """Bytes that a fused convolution needs: a stripe of its result, and the hungriest of its stripes."""
     conv = layer.conv
     sums = _align4(min(stripe_rows, conv.output[0]) * conv.output[1] * conv.output[2])
-    firsts = range(0, conv.output[0], stripe_rows)
-    stripes = [_stripe(conv, first, min(stripe_rows, conv.output[0] - first)) for first in firsts]
-    return sums + max(scratch_bytes(stripe, format_kind, arm, tile_rows, kernel) for stripe in stripes)
-
-
-def _stripe(conv: Conv, first: int, count: int) -> Conv:
-    """The rows [first, first + count) of the output as a convolution of their own, as conv2d_add.c runs them."""
-    y = first * conv.stride[0] - conv.pad[0]
-    return replace(
-        conv,
-        input=(conv.input[0] - max(y, 0), *conv.input[1:]),
-        output=(count, *conv.output[1:]),
-        pad=(max(-y, 0), conv.pad[1]),
-    )
+    return sums + max(scratch_bytes(stripe, format_kind, arm, tile_rows, kernel) for stripe in layer.stripes(stripe_rows))
 
 
 def _align4(size: int) -> int:

@@ -8,7 +8,7 @@ Each layer names its activation tensors by their index in the graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,6 +77,16 @@ class Conv(Layer):
         """Multiply-accumulates, padding taps counted."""
         return self.output[0] * self.output[1] * self.weights.values.size
 
+    def stripe(self, first: int, count: int) -> Conv:
+        """The rows [first, first + count) of the output as a convolution of their own, as conv2d_add.c runs them."""
+        y = first * self.stride[0] - self.pad[0]
+        return replace(
+            self,
+            input=(self.input[0] - max(y, 0), *self.input[1:]),
+            output=(count, *self.output[1:]),
+            pad=(max(-y, 0), self.pad[1]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FullyConnected(Layer):
@@ -143,6 +153,11 @@ class ConvAdd(Layer):
     def macs(self) -> int:
         """Of the convolution."""
         return self.conv.macs
+
+    def stripes(self, rows: int) -> list[Conv]:
+        """The convolutions that run one after the other, `rows` output rows each."""
+        height = self.conv.output[0]
+        return [self.conv.stripe(first, min(rows, height - first)) for first in range(0, height, rows)]
 
 
 @dataclass(frozen=True, slots=True)
