@@ -21,39 +21,69 @@ class _Axis:
     dilation: int
 
     @property
-    def is_fast(self) -> bool:
-        """Whether the hand-written loops can run along this axis of a 3x3 layer."""
-        return self.stride in (1, 2)
-
-    @property
     def span(self) -> int:
         """Elements from the first to the last tap."""
         return (self.taps - 1) * self.dilation + 1
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of taps."""
+        return (self.taps + 1) // 2
+
+    @property
+    def classes(self) -> int:
+        """Remainders modulo the dilation by which the values of a line are sorted."""
+        return min(self.dilation, self.outputs) if self.stride == 1 else 1
+
+    @property
+    def class_outputs(self) -> int:
+        """Outputs of the largest class."""
+        return -(-self.outputs // self.classes)
+
 
 def depthwise_bytes(layer: Conv) -> int:
     """int16 copies of input channels, as many lines of them as a run of output lines needs, and a row of taps."""
-    lines, lanes = (_Axis(layer.output[i], layer.kernel[i], layer.stride[i], layer.dilation[i]) for i in (0, 1))
-    is_3x3 = lines.taps == lanes.taps == 3 and lines.dilation == lanes.dilation == 1
-    if is_3x3 and lines.is_fast and not (lanes.is_fast and _cost(lines, lanes) <= _cost(lanes, lines)):
-        lines, lanes = lanes, lines
-    taps = 2 * lines.taps * (lanes.taps + lanes.taps % 2)
-    return _planes(lines, lanes, is_3x3 and lanes.is_fast, layer.input[2]) + taps
+    height, width = (_Axis(layer.output[i], layer.kernel[i], layer.stride[i], layer.dilation[i]) for i in (0, 1))
+    upright = _cost(width, height) < _cost(height, width)
+    lines, lanes = (width, height) if upright else (height, width)
+    return _planes(lines, lanes, layer.input[2]) + 4 * lines.taps * lanes.pairs
+
+
+def _kind(lines: _Axis, lanes: _Axis) -> str:
+    """Which of the kernel's loops run along the lanes."""
+    if lanes.stride > 1 and lanes.dilation > 1 and lanes.taps > 1:
+        return "single"
+    return "loops" if lines.taps == lanes.taps == 3 and lanes.stride <= 2 else "windows"
 
 
 def _cost(lines: _Axis, lanes: _Axis) -> int:
-    """The work of the hand-written loops: blocks of four outputs, then of two."""
-    return lines.outputs * (1 + 3 * (lanes.outputs // 4) + 2 * ((lanes.outputs % 4 + 1) // 2))
-
-
-def _planes(lines: _Axis, lanes: _Axis, fast: bool, channels: int) -> int:
-    if fast:
-        elements = 2 * ((lanes.outputs + 1) // 2) * lanes.stride + 2
+    """Instructions, roughly, as the kernel estimates them."""
+    kind, outputs, pairs = _kind(lines, lanes), lanes.class_outputs, lines.taps * lanes.pairs
+    if kind == "loops":
+        cost = 17 + 51 * (outputs // 4) + 35 * ((outputs % 4 + 1) // 2)
+    elif kind == "windows":
+        cost = 40 + (outputs + 3) // 4 * (45 + 11 * pairs)
     else:
-        elements = (lanes.outputs - 1) * lanes.stride + lanes.span + 1
-        elements += elements % 2
-    together = channels >= _MOST_PLANES and _PLANE_BYTES // (2 * _MOST_PLANES * elements) >= lines.span
-    line_bytes = 2 * elements * (_MOST_PLANES if together else 1)
+        cost = outputs * (45 + 10 * pairs)
+    return lines.outputs * lanes.classes * cost
+
+
+def _elements(kind: str, lanes: _Axis) -> int:
+    """Values that the windows of a class reach, rounded up to pairs."""
+    outputs = lanes.class_outputs
+    if kind == "loops":
+        return 2 * ((outputs + 1) // 2) * lanes.stride + 2
+    if kind == "windows":
+        reach = ((outputs + 3) // 4 * 4 - 1) * lanes.stride + 2 * lanes.pairs
+    else:
+        reach = (outputs - 1) * lanes.stride + lanes.span
+    return reach + reach % 2
+
+
+def _planes(lines: _Axis, lanes: _Axis, channels: int) -> int:
+    line_bytes = 2 * lanes.classes * _elements(_kind(lines, lanes), lanes)
+    if channels >= _MOST_PLANES and _PLANE_BYTES // (_MOST_PLANES * line_bytes) >= lines.span:
+        line_bytes *= _MOST_PLANES
     most = max(lines.span, _PLANE_BYTES // line_bytes)
     outputs = min(lines.outputs, (most - lines.span) // lines.stride + 1)
     return line_bytes * ((outputs - 1) * lines.stride + lines.span)

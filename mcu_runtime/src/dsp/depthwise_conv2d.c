@@ -2,11 +2,12 @@
  *
  * Same results as ref/depthwise_conv2d.c, compared bit for bit by tests/test_runtime_dsp.py.
  * Four input channels at a time (or one) become planes of int16 with the padding in them, a band of output lines at a
- * time, so that SMLAD finds neighbouring values in one word. Lanes run along the width, except that 3x3 layers lay
- * them along the height if that leaves less work.
+ * time, so that SMLAD finds neighbouring values in one word. Lanes run along the width or along the height, whichever
+ * is less work. A line of a layer with dilation (and without stride) is sorted by remainders: the values d apart lie
+ * next to each other, d classes one behind the other, and each class is convolved without dilation.
  */
 #include "../ref/conv.h"
-#include "dot_plane.h"
+#include "dot_windows.h"
 
 /* The bands are as high as this allows, but at least one output line. */
 enum { PLANE_BYTES = 4096, MOST_PLANES = 4 };
@@ -17,11 +18,18 @@ typedef struct {
     size_t input_step, output_step, weight_step;
 } layer_axis;
 
+typedef enum {
+    LOOPS,   /* 3x3: the loops of dot_plane.h */
+    WINDOWS, /* four windows at a time */
+    SINGLE   /* one window at a time: stride and dilation along the lanes */
+} layer_kind;
+
 typedef struct {
     layer_axis lines, lanes;
-    bool fast;        /* the loops of dot_plane.h */
+    layer_kind kind;
+    int32_t classes;  /* of a line: as many as outputs begin in different ones */
+    int32_t elements; /* of a class of a line of a plane, even */
     int32_t planes;   /* input channels at a time: 1 or MOST_PLANES */
-    int32_t elements; /* of a line of a plane, even */
     int32_t band;     /* output lines at a time */
 } layer_plan;
 
@@ -38,6 +46,7 @@ typedef struct {
     hwcmp_output_stage stage;
     uint32_t row_length;
     int32_t multiplier; /* output channels for each input channel */
+    int32_t line_elements;
     uint32_t plane_elements;
     scratch_parts scratch;
 } depthwise_layer;
@@ -64,70 +73,117 @@ static layer_axis width_of(const hwcmp_conv_params *params)
     return axis;
 }
 
-/* Whether the loops of dot_plane.h can run along this axis of a 3x3 layer without dilation. */
-static bool is_fast(const layer_axis *lanes)
+static int32_t span_of(const layer_axis *axis)
 {
-    return lanes->stride <= 2;
+    return (axis->taps - 1) * axis->dilation + 1;
 }
 
-/* Instructions of those loops, roughly, in units of 17: blocks of four outputs, then of two. */
-static int32_t cost_of(const layer_axis *lines, const layer_axis *lanes)
+static int32_t pairs_of(const layer_axis *lanes)
 {
-    return lines->outputs * (1 + 3 * (lanes->outputs / 4) + 2 * ((lanes->outputs % 4 + 1) / 2));
+    return (lanes->taps + 1) / 2;
 }
 
-static int32_t span_of(const layer_axis *lines)
+static layer_kind kind_of(const layer_axis *lines, const layer_axis *lanes)
 {
-    return (lines->taps - 1) * lines->dilation + 1;
+    if (lanes->stride > 1 && lanes->dilation > 1 && lanes->taps > 1) {
+        return SINGLE;
+    }
+    return lines->taps == 3 && lanes->taps == 3 && lanes->stride <= 2 ? LOOPS : WINDOWS;
+}
+
+/* How far apart the values are that lie next to each other in a plane. */
+static int32_t distance_of(const layer_axis *lanes)
+{
+    return lanes->stride == 1 ? lanes->dilation : 1;
+}
+
+static int32_t classes_of(const layer_axis *lanes)
+{
+    return hwcmp_min(distance_of(lanes), lanes->outputs);
+}
+
+/* Outputs of class `number`. */
+static int32_t outputs_of(const layer_axis *lanes, int32_t classes, int32_t number)
+{
+    return (lanes->outputs - number + classes - 1) / classes;
+}
+
+/* Instructions, roughly. */
+static uint64_t cost_of(const layer_axis *lines, const layer_axis *lanes)
+{
+    const int32_t classes = classes_of(lanes);
+    const int32_t outputs = outputs_of(lanes, classes, 0);
+    const uint64_t pairs = (uint64_t)lines->taps * (uint64_t)pairs_of(lanes);
+    uint64_t class_cost;
+
+    switch (kind_of(lines, lanes)) {
+    case LOOPS:
+        class_cost = (uint64_t)(17 + 51 * (outputs / 4) + 35 * ((outputs % 4 + 1) / 2));
+        break;
+    case WINDOWS:
+        class_cost = 40U + (uint64_t)((outputs + 3) / 4) * (45U + 11U * pairs);
+        break;
+    default:
+        class_cost = (uint64_t)outputs * (45U + 10U * pairs);
+        break;
+    }
+    return (uint64_t)lines->outputs * (uint64_t)classes * class_cost;
+}
+
+/* Values that the windows of a class reach. */
+static int32_t elements_of(const layer_plan *plan)
+{
+    const layer_axis *lanes = &plan->lanes;
+    const int32_t outputs = outputs_of(lanes, plan->classes, 0);
+    int32_t elements;
+
+    switch (plan->kind) {
+    case LOOPS:
+        return 2 * ((outputs + 1) / 2) * lanes->stride + 2;
+    case WINDOWS:
+        elements = ((outputs + 3) / 4 * 4 - 1) * lanes->stride + 2 * pairs_of(lanes);
+        break;
+    default:
+        elements = (outputs - 1) * lanes->stride + span_of(lanes);
+        break;
+    }
+    return elements + elements % 2;
 }
 
 static layer_plan plan_of(const hwcmp_conv_params *params)
 {
-    layer_plan plan = {height_of(params), width_of(params), false, 1, 0, 0};
-    const bool is_3x3 = plan.lines.taps == 3 && plan.lanes.taps == 3 && plan.lines.dilation == 1 &&
-                        plan.lanes.dilation == 1;
+    const layer_axis height = height_of(params);
+    const layer_axis width = width_of(params);
+    const bool upright = cost_of(&width, &height) < cost_of(&height, &width);
+    layer_plan plan = {.lines = upright ? width : height, .lanes = upright ? height : width, .planes = 1};
 
-    if (is_3x3 && is_fast(&plan.lines) &&
-        (!is_fast(&plan.lanes) || cost_of(&plan.lines, &plan.lanes) > cost_of(&plan.lanes, &plan.lines))) {
-        plan.lines = width_of(params);
-        plan.lanes = height_of(params);
-    }
-    plan.fast = is_3x3 && is_fast(&plan.lanes);
-    if (plan.fast) {
-        plan.elements = 2 * ((plan.lanes.outputs + 1) / 2) * plan.lanes.stride + 2;
-    } else {
-        /* taps are read in pairs, so one value behind the last */
-        plan.elements = (plan.lanes.outputs - 1) * plan.lanes.stride + span_of(&plan.lanes) + 1;
-        plan.elements += plan.elements % 2;
-    }
+    plan.kind = kind_of(&plan.lines, &plan.lanes);
+    plan.classes = classes_of(&plan.lanes);
+    plan.elements = elements_of(&plan);
     const int32_t span = span_of(&plan.lines);
-    if (params->input.c >= MOST_PLANES && PLANE_BYTES / (2 * MOST_PLANES * plan.elements) >= span) {
+    const int32_t line_bytes = (int32_t)sizeof(int16_t) * plan.classes * plan.elements;
+    if (params->input.c >= MOST_PLANES && PLANE_BYTES / (MOST_PLANES * line_bytes) >= span) {
         plan.planes = MOST_PLANES;
     }
-    const int32_t most = hwcmp_max(span, PLANE_BYTES / (2 * plan.planes * plan.elements));
+    const int32_t most = hwcmp_max(span, PLANE_BYTES / (plan.planes * line_bytes));
     plan.band = hwcmp_min(plan.lines.outputs, (most - span) / plan.lines.stride + 1);
     return plan;
 }
 
-static uint32_t elements_of(const layer_plan *plan)
+static uint32_t plane_elements_of(const layer_plan *plan)
 {
-    return (uint32_t)plan->elements * (uint32_t)((plan->band - 1) * plan->lines.stride + span_of(&plan->lines));
+    const uint32_t lines = (uint32_t)((plan->band - 1) * plan->lines.stride + span_of(&plan->lines));
+    return (uint32_t)plan->classes * (uint32_t)plan->elements * lines;
 }
 
 static size_t planes_bytes(const layer_plan *plan)
 {
-    return sizeof(int16_t) * (size_t)plan->planes * (size_t)elements_of(plan);
-}
-
-/* Of a line: rounded up to pairs. */
-static int32_t taps_step(const layer_plan *plan)
-{
-    return plan->lanes.taps + plan->lanes.taps % 2;
+    return sizeof(int16_t) * (size_t)plan->planes * (size_t)plane_elements_of(plan);
 }
 
 static size_t taps_bytes(const layer_plan *plan)
 {
-    return sizeof(int16_t) * (size_t)plan->lines.taps * (size_t)taps_step(plan);
+    return 2U * sizeof(int16_t) * (size_t)plan->lines.taps * (size_t)pairs_of(&plan->lanes);
 }
 
 static size_t rows_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
@@ -174,50 +230,124 @@ static void fill(int16_t *to, int32_t count, int32_t value)
     }
 }
 
-/* `count` values, `step` bytes apart. */
-static HWCMP_NOINLINE void widen_one(int16_t *to, const int8_t *from, size_t step, int32_t count)
+/* `lines` input lines, as bytes and as planes hold them. */
+typedef struct {
+    const int8_t *from;
+    size_t from_step, from_line; /* bytes from value to value and from line to line */
+    int16_t *to;
+    int32_t to_line; /* elements */
+    int32_t values, lines;
+} line_run;
+
+static HWCMP_NOINLINE void widen_one(const line_run *first)
 {
-    for (const int16_t *end = to + (count & ~3); to != end; to += 4) {
-        const int8_t *third = from + 2U * step;
-        hwcmp_dsp_store(to, pair_of(from[0], from[step]));
-        hwcmp_dsp_store(to + 2, pair_of(third[0], third[step]));
-        from = third + 2U * step;
-    }
-    for (const int16_t *end = to + (count & 3); to != end;) {
-        *to++ = *from;
-        from += step;
+    line_run run = *first;
+    const size_t step = run.from_step;
+
+    for (; run.lines > 0; run.lines--) {
+        const int8_t *from = run.from;
+        int16_t *to = run.to;
+        for (const int16_t *end = to + (run.values & ~3); to != end; to += 4) {
+            const int8_t *third = from + 2U * step;
+            hwcmp_dsp_store(to, pair_of(from[0], from[step]));
+            hwcmp_dsp_store(to + 2, pair_of(third[0], third[step]));
+            from = third + 2U * step;
+        }
+        for (const int16_t *end = to + (run.values & 3); to != end;) {
+            *to++ = *from;
+            from += step;
+        }
+        run.from += run.from_line;
+        run.to += run.to_line;
     }
 }
 
 /* The same for four channels at once, whose planes are `plane_elements` apart. */
-static HWCMP_NOINLINE void widen_four(int16_t *to, uint32_t plane_elements, const int8_t *from, size_t step,
-                                      int32_t count)
+static HWCMP_NOINLINE void widen_four(const line_run *first, uint32_t plane_elements)
 {
-    int16_t *to1 = to + plane_elements;
-    int16_t *to2 = to1 + plane_elements;
-    int16_t *to3 = to2 + plane_elements;
+    line_run run = *first;
+    const size_t step = run.from_step;
 
-    for (const int16_t *end = to + (count & ~1); to != end; to += 2) {
-        const uint32_t left = hwcmp_dsp_load(from);
-        const uint32_t right = hwcmp_dsp_load(from + step);
-        const uint32_t left_even = hwcmp_dsp_even(left);
-        const uint32_t right_even = hwcmp_dsp_even(right);
-        const uint32_t left_odd = hwcmp_dsp_odd(left);
-        const uint32_t right_odd = hwcmp_dsp_odd(right);
-        from += 2U * step;
-        hwcmp_dsp_store(to, pair_of((int32_t)left_even, (int32_t)right_even));
-        hwcmp_dsp_store(to1, pair_of((int32_t)left_odd, (int32_t)right_odd));
-        hwcmp_dsp_store(to2, pair_of_tops(left_even, right_even));
-        hwcmp_dsp_store(to3, pair_of_tops(left_odd, right_odd));
-        to1 += 2;
-        to2 += 2;
-        to3 += 2;
+    for (; run.lines > 0; run.lines--) {
+        const int8_t *from = run.from;
+        int16_t *to = run.to;
+        int16_t *to1 = to + plane_elements;
+        int16_t *to2 = to1 + plane_elements;
+        int16_t *to3 = to2 + plane_elements;
+        for (const int16_t *end = to + (run.values & ~1); to != end; to += 2) {
+            const uint32_t left = hwcmp_dsp_load(from);
+            const uint32_t right = hwcmp_dsp_load(from + step);
+            const uint32_t left_even = hwcmp_dsp_even(left);
+            const uint32_t right_even = hwcmp_dsp_even(right);
+            const uint32_t left_odd = hwcmp_dsp_odd(left);
+            const uint32_t right_odd = hwcmp_dsp_odd(right);
+            from += 2U * step;
+            hwcmp_dsp_store(to, pair_of((int32_t)left_even, (int32_t)right_even));
+            hwcmp_dsp_store(to1, pair_of((int32_t)left_odd, (int32_t)right_odd));
+            hwcmp_dsp_store(to2, pair_of_tops(left_even, right_even));
+            hwcmp_dsp_store(to3, pair_of_tops(left_odd, right_odd));
+            to1 += 2;
+            to2 += 2;
+            to3 += 2;
+        }
+        if ((run.values & 1) != 0) {
+            *to = from[0];
+            *to1 = from[1];
+            *to2 = from[2];
+            *to3 = from[3];
+        }
+        run.from += run.from_line;
+        run.to += run.to_line;
     }
-    if ((count & 1) != 0) {
-        *to = from[0];
-        *to1 = from[1];
-        *to2 = from[2];
-        *to3 = from[3];
+}
+
+/* The values of an input line that one class holds: every `distance`-th from number `first` on, `at` values behind its
+ * beginning. */
+typedef struct {
+    int32_t first, count, at;
+} class_values;
+
+static class_values values_of(const layer_plan *plan, int32_t number)
+{
+    const layer_axis *lanes = &plan->lanes;
+    const int32_t distance = distance_of(lanes);
+    const int32_t skipped = hwcmp_max(lanes->pad - number + distance - 1, 0) / distance;
+    const int32_t first = number + skipped * distance - lanes->pad;
+    const int32_t count = (lanes->inputs - first + distance - 1) / distance;
+    const class_values values = {first, hwcmp_clamp(plan->elements - skipped, 0, hwcmp_max(count, 0)), skipped};
+    return values;
+}
+
+/* Lines [begin, end) of the input; `input` as for put_band(). */
+static void put_lines(const depthwise_layer *layer, int32_t begin, int32_t end, const class_values *values,
+                      const int8_t *input, int16_t *to)
+{
+    const layer_plan *plan = &layer->plan;
+    const line_run run = {
+        .from = input + (size_t)begin * plan->lines.input_step + (size_t)values->first * plan->lanes.input_step,
+        .from_step = plan->lanes.input_step * (size_t)distance_of(&plan->lanes),
+        .from_line = plan->lines.input_step,
+        .to = to,
+        .to_line = layer->line_elements,
+        .values = values->count,
+        .lines = end - begin};
+
+    if (plan->planes == 1) {
+        widen_one(&run);
+    } else {
+        widen_four(&run, layer->plane_elements);
+    }
+}
+
+static void put_padding(const depthwise_layer *layer, int32_t lines, const class_values *values, int16_t *to)
+{
+    const layer_plan *plan = &layer->plan;
+
+    for (int32_t line = 0; line < lines; line++) {
+        for (int32_t plane = 0; plane < plan->planes; plane++) {
+            fill(to + (uint32_t)plane * layer->plane_elements, values->count, layer->params->input_zero_point);
+        }
+        to += layer->line_elements;
     }
 }
 
@@ -226,24 +356,21 @@ static HWCMP_NOINLINE void widen_four(int16_t *to, uint32_t plane_elements, cons
 static void put_band(const depthwise_layer *layer, int32_t first, int32_t count, const int8_t *input)
 {
     const layer_plan *plan = &layer->plan;
-    const layer_axis *lanes = &plan->lanes;
-    const int32_t skipped = hwcmp_min(lanes->pad, plan->elements);
-    const int32_t values = hwcmp_min(lanes->inputs, plan->elements - skipped);
     const int32_t needed = (count - 1) * plan->lines.stride + span_of(&plan->lines);
-    int32_t at = hwcmp_first_tap(first, plan->lines.stride, plan->lines.pad);
-    int16_t *to = layer->scratch.planes + skipped;
+    const int32_t at = hwcmp_first_tap(first, plan->lines.stride, plan->lines.pad);
+    const int32_t above = hwcmp_clamp(-at, 0, needed);
+    const int32_t inside = hwcmp_clamp(plan->lines.inputs - at, above, needed);
 
-    for (int32_t line = 0; line < needed; line++, at++, to += plan->elements) {
-        const bool outside = at < 0 || at >= plan->lines.inputs;
-        const int8_t *from = outside ? NULL : input + (size_t)at * plan->lines.input_step;
-        if (!outside && plan->planes == 1) {
-            widen_one(to, from, lanes->input_step, values);
-        } else if (!outside) {
-            widen_four(to, layer->plane_elements, from, lanes->input_step, values);
-        } else if (plan->band < plan->lines.outputs) {
-            for (int32_t i = 0; i < plan->planes; i++) {
-                fill(to + (uint32_t)i * layer->plane_elements, values, layer->params->input_zero_point);
-            }
+    for (int32_t number = 0; number < plan->classes; number++) {
+        const class_values values = values_of(plan, number);
+        if (values.count == 0) {
+            continue;
+        }
+        int16_t *to = layer->scratch.planes + number * plan->elements + values.at;
+        put_lines(layer, at + above, at + inside, &values, input, to + above * layer->line_elements);
+        if (plan->band < plan->lines.outputs) {
+            put_padding(layer, above, &values, to);
+            put_padding(layer, needed - inside, &values, to + inside * layer->line_elements);
         }
     }
 }
@@ -271,21 +398,21 @@ static void put_scaled_taps(const layer_plan *plan, const int8_t *weights, int32
     }
 }
 
-/* The parts of the job that all channels share. */
-static hwcmp_dsp_plane_job job_of(const layer_plan *plan)
+/* The parts of the job that all channels and classes share. */
+static hwcmp_dsp_plane_job job_of(const depthwise_layer *layer)
 {
+    const layer_plan *plan = &layer->plan;
+    const uint32_t line_bytes = 2U * (uint32_t)layer->line_elements;
     hwcmp_dsp_plane_job job = {0};
 
-    job.output_step = (uint32_t)plan->lanes.output_step;
+    job.output_step = (uint32_t)plan->lanes.output_step * (uint32_t)distance_of(&plan->lanes);
     job.output_line_step = (uint32_t)plan->lines.output_step;
-    job.line_bytes = 2U * (uint32_t)plan->elements;
-    job.line_step = job.line_bytes * (uint32_t)plan->lines.stride;
-    job.blocks_bytes = (uint32_t)(plan->lanes.outputs / 4) * 8U * (uint32_t)plan->lanes.stride;
-    job.rest = (uint32_t)plan->lanes.outputs % 4U;
+    job.line_bytes = line_bytes * (uint32_t)plan->lines.dilation;
+    job.line_step = line_bytes * (uint32_t)plan->lines.stride;
     return job;
 }
 
-static void run_job(hwcmp_dsp_plane_job *job, bool positive, bool stride1)
+static void run_loop(hwcmp_dsp_plane_job *job, bool positive, bool stride1)
 {
     if (positive && stride1) {
         hwcmp_dsp_plane_positive_stride1(job);
@@ -298,9 +425,10 @@ static void run_job(hwcmp_dsp_plane_job *job, bool positive, bool stride1)
     }
 }
 
-static void convolve_fast(const depthwise_layer *layer, hwcmp_dsp_plane_job *job, int32_t lines,
-                          const hwcmp_dsp_channel *channel, const int8_t *weights, const int16_t *plane, int8_t *output)
+static void convolve_3x3(const depthwise_layer *layer, hwcmp_dsp_plane_job *job, int32_t lines,
+                         const hwcmp_dsp_channel *channel, const int8_t *weights, const int16_t *plane, int8_t *output)
 {
+    const layer_plan *plan = &layer->plan;
     const bool positive = is_positive(layer, channel);
     int32_t scale = 2;
 
@@ -313,24 +441,31 @@ static void convolve_fast(const depthwise_layer *layer, hwcmp_dsp_plane_job *job
         scale = 4 * half;
     }
     job->bias = (uint32_t)(channel->bias * scale);
-    put_scaled_taps(&layer->plan, weights, scale, job->taps);
-    job->line = plane;
-    job->output = output;
-    job->lines = (uint32_t)lines;
-    run_job(job, positive, layer->plan.lanes.stride == 1);
+    put_scaled_taps(plan, weights, scale, job->taps);
+    for (int32_t number = 0; number < plan->classes; number++) {
+        const int32_t outputs = outputs_of(&plan->lanes, plan->classes, number);
+        job->line = plane;
+        job->output = output;
+        job->lines = (uint32_t)lines;
+        job->blocks_bytes = (uint32_t)(outputs / 4) * 8U * (uint32_t)plan->lanes.stride;
+        job->rest = (uint32_t)outputs % 4U;
+        run_loop(job, positive, plan->lanes.stride == 1);
+        plane += plan->elements;
+        output += plan->lanes.output_step;
+    }
 }
 
 /* ---- one output channel of any layer ------------------------------------------------------------------ */
 
-/* Rows of taps, filled up to pairs with a zero. */
-static void put_taps(const layer_plan *plan, const int8_t *weights, int16_t *taps)
+/* Rows of taps times `scale`, filled up to pairs with a zero. */
+static void put_taps(const layer_plan *plan, const int8_t *weights, int32_t scale, int16_t *taps)
 {
     const size_t step = plan->lanes.weight_step;
 
     for (int32_t line = 0; line < plan->lines.taps; line++) {
         const int8_t *from = weights + (size_t)line * plan->lines.weight_step;
         for (int32_t tap = 0; tap < plan->lanes.taps; tap++) {
-            *taps++ = *from;
+            *taps++ = (int16_t)(*from * scale);
             from += step;
         }
         if (plan->lanes.taps % 2 != 0) {
@@ -339,93 +474,102 @@ static void put_taps(const layer_plan *plan, const int8_t *weights, int16_t *tap
     }
 }
 
-/* What window sums need: values from line of taps to line of taps, and the shape of the taps. */
+/* One window after the other: what window sums need besides the taps. */
 typedef struct {
-    int32_t line_step, lines, taps, taps_step, dilation, stride;
+    const int16_t *taps;
+    int32_t lines, line_step; /* of taps; values from line to line */
+    int32_t width, row;       /* of a line of taps: taps, and how many there are with the filling */
+    int32_t dilation;
 } window_shape;
 
-static HWCMP_NOINLINE uint32_t window_sum(const window_shape *shape, const int16_t *x, const int16_t *taps)
+/* The window that begins at x. */
+static HWCMP_NOINLINE uint32_t window_sum(const window_shape *shape, const int16_t *x)
 {
+    const int16_t *taps = shape->taps;
     uint32_t sum = 0;
 
     for (int32_t line = 0; line < shape->lines; line++) {
         const int16_t *value = x;
-        for (int32_t tap = 0; tap < shape->taps; tap++) {
+        for (int32_t tap = 0; tap < shape->width; tap++) {
             sum += (uint32_t)(*value * taps[tap]);
             value += shape->dilation;
         }
         x += shape->line_step;
-        taps += shape->taps_step;
+        taps += shape->row;
     }
     return sum;
 }
 
-/* Four windows next to each other, without dilation: taps in pairs, 11 instructions for two taps of each. */
-static HWCMP_NOINLINE void window_sums(const window_shape *shape, const int16_t *x, const int16_t *taps,
-                                       uint32_t sums[4])
+/* One class of `lines` output lines. */
+static void convolve_singly(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel,
+                            int32_t outputs, const int16_t *plane, int8_t *output)
 {
-    const int32_t stride = shape->stride;
-    const int32_t next_line = shape->line_step - shape->taps_step;
-    const int16_t *x2 = x + 2 * stride;
-    uint32_t sum0 = 0;
-    uint32_t sum1 = 0;
-    uint32_t sum2 = 0;
-    uint32_t sum3 = 0;
+    const layer_axis *lanes = &layer->plan.lanes;
+    const size_t step = lanes->output_step * (size_t)distance_of(lanes);
+    const window_shape shape = {.taps = layer->scratch.taps,
+                                .lines = layer->plan.lines.taps,
+                                .line_step = layer->plan.lines.dilation * layer->line_elements,
+                                .width = lanes->taps,
+                                .row = 2 * pairs_of(lanes),
+                                .dilation = lanes->stride == 1 ? 1 : lanes->dilation};
 
-    for (int32_t line = 0; line < shape->lines; line++) {
-        for (const int16_t *end = taps + shape->taps_step; taps != end; taps += 2) {
-            const uint32_t pair = hwcmp_dsp_load(taps);
-            sum1 = hwcmp_dsp_dual_mac(hwcmp_dsp_load(x + stride), pair, sum1);
-            sum0 = hwcmp_dsp_dual_mac(hwcmp_dsp_load(x), pair, sum0);
-            sum3 = hwcmp_dsp_dual_mac(hwcmp_dsp_load(x2 + stride), pair, sum3);
-            sum2 = hwcmp_dsp_dual_mac(hwcmp_dsp_load(x2), pair, sum2);
-            x += 2;
-            x2 += 2;
+    for (int32_t line = 0; line < lines; line++) {
+        const int16_t *x = plane + line * layer->plan.lines.stride * layer->line_elements;
+        int8_t *to = output + (size_t)line * layer->plan.lines.output_step;
+        for (int32_t i = 0; i < outputs; i++) {
+            *to = hwcmp_dsp_finish(channel, (int32_t)(window_sum(&shape, x) + (uint32_t)channel->bias));
+            to += step;
+            x += lanes->stride;
         }
-        x += next_line;
-        x2 += next_line;
     }
-    sums[0] = sum0;
-    sums[1] = sum1;
-    sums[2] = sum2;
-    sums[3] = sum3;
 }
 
-/* One output line, `count` outputs `step` bytes apart. */
-static void convolve_line(const window_shape *shape, const hwcmp_dsp_channel *channel, const int16_t *x,
-                          const int16_t *taps, int32_t count, size_t step, int8_t *output)
+/* The taps are doubled, the channel is not yet. */
+static hwcmp_dsp_windows_job windows_of(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel)
 {
-    if (shape->dilation == 1) {
-        for (; count >= 4; count -= 4) {
-            uint32_t sums[4];
-            window_sums(shape, x, taps, sums);
-            for (int32_t i = 0; i < 4; i++) {
-                *output = hwcmp_dsp_finish(channel, (int32_t)(sums[i] + (uint32_t)channel->bias));
-                output += step;
-            }
-            x += 4 * shape->stride;
-        }
-    }
-    for (; count > 0; count--) {
-        *output = hwcmp_dsp_finish(channel, (int32_t)(window_sum(shape, x, taps) + (uint32_t)channel->bias));
-        output += step;
-        x += shape->stride;
-    }
+    const layer_axis *lanes = &layer->plan.lanes;
+    const int32_t row = 2 * pairs_of(lanes);
+    hwcmp_dsp_windows_job job = {
+        .channel = *channel,
+        .taps = layer->scratch.taps,
+        .taps_end = layer->scratch.taps + layer->plan.lines.taps * row,
+        .row_bytes = 2U * (uint32_t)row,
+        .next_line = 2U * (uint32_t)(layer->plan.lines.dilation * layer->line_elements - row),
+        .stride_bytes = 2U * (uint32_t)lanes->stride,
+        .output_step = (uint32_t)lanes->output_step * (uint32_t)distance_of(lanes),
+        .lines = (uint32_t)lines,
+        .line_step = 2U * (uint32_t)(layer->plan.lines.stride * layer->line_elements),
+        .output_line_step = (uint32_t)layer->plan.lines.output_step};
+
+    job.channel.bias *= 2;
+    return job;
 }
 
 static void convolve_any(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel,
                          const int8_t *weights, const int16_t *plane, int8_t *output)
 {
     const layer_plan *plan = &layer->plan;
-    const window_shape shape = {plan->lines.dilation * plan->elements, plan->lines.taps, plan->lanes.taps,
-                                taps_step(plan), plan->lanes.dilation, plan->lanes.stride};
 
-    put_taps(plan, weights, layer->scratch.taps);
-    for (int32_t line = 0; line < lines; line++) {
-        convolve_line(&shape, channel, plane, layer->scratch.taps, plan->lanes.outputs, plan->lanes.output_step,
-                      output);
-        plane += plan->lines.stride * plan->elements;
-        output += plan->lines.output_step;
+    put_taps(plan, weights, 2, layer->scratch.taps);
+    hwcmp_dsp_windows_job job = windows_of(layer, lines, channel);
+    for (int32_t number = 0; number < plan->classes; number++) {
+        job.outputs = (uint32_t)outputs_of(&plan->lanes, plan->classes, number);
+        hwcmp_dsp_dot_windows(&job, plane, output);
+        plane += plan->elements;
+        output += plan->lanes.output_step;
+    }
+}
+
+static void convolve_slowly(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel,
+                            const int8_t *weights, const int16_t *plane, int8_t *output)
+{
+    const layer_plan *plan = &layer->plan;
+
+    put_taps(plan, weights, 1, layer->scratch.taps);
+    for (int32_t number = 0; number < plan->classes; number++) {
+        convolve_singly(layer, lines, channel, outputs_of(&plan->lanes, plan->classes, number), plane, output);
+        plane += plan->elements;
+        output += plan->lanes.output_step;
     }
 }
 
@@ -440,8 +584,10 @@ static void convolve_band(const depthwise_layer *layer, hwcmp_dsp_plane_job *job
         const hwcmp_dsp_channel channel = hwcmp_dsp_channel_at(&layer->stage, ch, layer->row_length);
         const int32_t plane_number = layer->multiplier == 1 ? ch - from : ch / layer->multiplier - from;
         const int16_t *plane = layer->scratch.planes + (uint32_t)plane_number * layer->plane_elements;
-        if (layer->plan.fast && channel.shift != 0) {
-            convolve_fast(layer, job, lines, &channel, rows, plane, output + ch);
+        if (layer->plan.kind == SINGLE || channel.shift == 0) {
+            convolve_slowly(layer, lines, &channel, rows, plane, output + ch);
+        } else if (layer->plan.kind == LOOPS) {
+            convolve_3x3(layer, job, lines, &channel, rows, plane, output + ch);
         } else {
             convolve_any(layer, lines, &channel, rows, plane, output + ch);
         }
@@ -456,7 +602,7 @@ static void convolve(const depthwise_layer *layer, int32_t first, int32_t count,
 {
     const layer_plan *plan = &layer->plan;
     const int32_t last_from = layer->params->input.c - plan->planes;
-    hwcmp_dsp_plane_job job = job_of(plan);
+    hwcmp_dsp_plane_job job = job_of(layer);
     int32_t end;
 
     for (int32_t ch = first; ch < first + count; ch = end) {
@@ -511,7 +657,8 @@ hwcmp_status hwcmp_depthwise_conv2d_s8(const hwcmp_scratch *scratch, const hwcmp
         .stage = {channels, params->output_zero_point, params->activation_min, params->activation_max},
         .row_length = weights->row_length,
         .multiplier = params->output.c / params->input.c,
-        .plane_elements = elements_of(&plan),
+        .line_elements = plan.classes * plan.elements,
+        .plane_elements = plane_elements_of(&plan),
         .scratch = parts_of(&plan, scratch->buf)};
     const int32_t at_once = hwcmp_rows_at_once(weights, params->tile_rows);
 
