@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from arm_cases import ArmCase, run_cases
 from hypothesis import given
 from properties import deterministic, seeds
-from runtime_cases import CASES, Case, Rng
-from runtime_library import STATUS, Call, kernels, prepare_call  # noqa: F401 (kernels is a fixture)
+from runtime_cases import CASES, Case, Rng, channels, int8, names, pick
+from runtime_library import ARM_CC, STATUS, Call, kernels, prepare_call  # noqa: F401 (kernels is a fixture)
 
 from keras_hwcompress import formats
+from keras_hwcompress.codegen.scratch import scratch_bytes
 from keras_hwcompress.runners.kernels import Kernels
+from keras_hwcompress.targets import BOARDS
 from keras_hwcompress.tflite import layers
 
 OPS = ("conv2d", "fully_connected")
@@ -65,3 +71,152 @@ def test_other_formats_other_shapes_and_small_scratch_are_refused(kernels: Kerne
     if call.scratch.values.size:
         call.scratch.values = call.scratch.values[:-4]
         assert call.run(kernels) == STATUS["ERR_SCRATCH"] and call.output.is_untouched()
+
+
+# ---- the other arms, in QEMU ---------------------------------------------------------------------------------
+
+KERNELS = {op: f"{op}_runs" for op in OPS}
+IN_QEMU = pytest.mark.skipif(
+    not (shutil.which(ARM_CC) and shutil.which("qemu-system-arm")) and not os.environ.get("HWCMP_REQUIRE_QEMU"),
+    reason="the Arm compiler or QEMU is not installed",
+)
+
+
+def _case(layer: layers.Conv | layers.FullyConnected, rng: Rng) -> Case:
+    if isinstance(layer, layers.FullyConnected):
+        return Case(layer, (int8(rng, layer.batch, layer.input_length),), (layer.batch, len(layer.weights.values)))
+    return Case(layer, (int8(rng, *layer.input),), layer.output)
+
+
+def conv(
+    rng: Rng, size: tuple[int, int, int], values: np.ndarray, kernel: tuple[int, int], stride: int = 1, dilation: int = 1,
+    pad: tuple[int, int] | None = None, output: tuple[int, int] | None = None, **more: object,
+) -> Case:  # fmt: skip
+    """A convolution over `size` (h, w, channels), with the padding "same" unless pad and output are given."""
+    output = output or tuple(-(-extent // stride) for extent in size[:2])
+    reach = [(taps - 1) * dilation + 1 for taps in kernel]
+    pad = pad or tuple(max((o - 1) * stride + r - i, 0) // 2 for o, r, i in zip(output, reach, size, strict=False))
+    fields = {"input_zero_point": -5, "output_zero_point": 3, "activation_min": -128, "activation_max": 127} | more
+    fields.setdefault("channels", channels(rng, *values.shape))
+    layer = layers.Conv(
+        **names("conv2d"), weights=layers.Weights(0, values), input=size, output=(*output, len(values)), kernel=kernel,
+        stride=(stride, stride), dilation=(dilation, dilation), pad=pad, **fields,
+    )  # fmt: skip
+    return _case(layer, rng)
+
+
+def strip_case(rng: Rng) -> Case:
+    """Widths at which blocks of 8 and 16 pixels lie in strips, or just not; every way in which kernel rows are shared."""
+    kernel, stride, dilation = tuple(rng.integers(1, 6, 2).tolist()), pick(rng, 1, 3), pick(rng, 1, 2)
+    width, height = int(rng.choice([1, 2, 4, 5, 8, 15, 16, 17, 20, 32, 48])), pick(rng, 1, 7)
+    pad = tuple(pick(rng, 0, taps) for taps in kernel)
+    reach = [(taps - 1) * dilation + 1 for taps in kernel]
+    more = rng.integers(-1, 3, 2)
+    extents = [max((o - 1) * stride + r - p - int(m), 1) for o, r, p, m in zip((height, width), reach, pad, more, strict=True)]
+    depth, rows = int(rng.choice([1, 2, 3, 4, 5, 7, 8, 12, 16])), pick(rng, 1, 4)
+    values = few_levels(rng, (rows, kernel[0] * kernel[1] * depth))
+    zero = int(rng.choice([-128, 127, pick(rng, -128, 127)]))
+    low = zero if rng.random() < 0.5 else -128
+    bounds = {"output_zero_point": zero, "activation_min": low, "activation_max": max(low, pick(rng, 0, 127))}
+    return conv(rng, (*extents, depth), values, kernel, stride, dilation, pad, (height, width), **bounds)
+
+
+def extreme_cases(rng: Rng) -> dict[str, Case]:
+    """Sums at the bound of 16-bit lanes, and channels at the bounds of the cheap ways to requantize."""
+    found = {}
+    full = np.full((4, 255), 127, np.int8)
+    full[1], full[2, ::2], full[3] = -128, -127, np.resize([127, -127, 0], 255)
+    for name, x in (("low", -128), ("high", 127)):
+        case = conv(rng, (5, 7, 255), full, (1, 1))
+        found[f"bound_{name}"] = replace(case, inputs=(np.full((5, 7, 255), x, np.int8),))
+    signs = np.where(full > 0, -128, 127)[2]
+    found["bound_signs"] = replace(conv(rng, (4, 4, 255), full[2:3], (1, 1)), inputs=(np.tile(signs, (4, 4, 1)).astype(np.int8),))
+    values = few_levels(rng, (96, 144))
+    far = 2**31 - 2**22  # as far as sums of these values, below 2^22, allow
+    bias = np.resize([0, 1, -1, 2**22, -(2**23), 2**29, -(2**30), far, -far], 96).astype(np.int32)
+    factor = rng.choice([0, 1, 1 << 30, 2**31 - 1, 1518500250], 96).astype(np.int32)
+    wild = layers.Channels(bias, factor, np.resize(np.arange(-31, 1), 96).astype(np.int8))
+    few, most = rng.integers(-300, 300, 96, np.int32), np.full(96, 2**31 - 1, np.int32)
+    small = layers.Channels(few, most, np.resize(np.arange(-14, 7), 96).astype(np.int8))
+    for name, constants in (("wild", wild), ("small", small)):
+        for zero, low in ((3, -128), (-128, -128), (-7, -7), (127, 127)):
+            bounds = {"output_zero_point": zero, "activation_min": low, "channels": constants}
+            found[f"{name}_{zero}"] = conv(rng, (6, 16, 16), values, (3, 3), **bounds)
+    found["one_pixel"] = conv(rng, (1, 1, 40), few_levels(rng, (5, 40)), (1, 1))
+    found["three_segments"] = conv(rng, (3, 3, 600), few_levels(rng, (6, 5400)), (3, 3))
+    return found
+
+
+def arm_cases(seed: int, count: int) -> list[ArmCase]:
+    rng = np.random.default_rng(seed)
+    found = [ArmCase(f"{op}_{i}", *runs_case(op, rng)) for i in range(count) for op in OPS]
+    drawn = {f"strip_{i}": strip_case(rng) for i in range(count)} | extreme_cases(rng)
+    widths = (None, 4, 8)
+    return found + [
+        ArmCase(name, case, formats.encode("runs", case.layer.weights.values, gap_bits=widths[i % 3]))
+        for i, (name, case) in enumerate(drawn.items())
+    ]
+
+
+@IN_QEMU
+@pytest.mark.parametrize(
+    ("board", "level"),
+    [("mps2-an386", "-O2"), ("mps2-an386", "-O0"), ("mps2-an500", "-Os"), ("mps2-an505", "-O3"), ("mps2-an385", "-O2")],
+)
+def test_every_arm_computes_what_numpy_computes_within_the_planned_scratch(tmp_path: Path, board: str, level: str) -> None:
+    cases = arm_cases(len(level) + sum(map(ord, board)), 90)
+    run = run_cases(BOARDS[board], KERNELS, cases, tmp_path, level)
+    planned = {
+        item.name: scratch_bytes(item.case.layer, "DIRECT", BOARDS[board].arm, 8, KERNELS[item.case.layer.op]) for item in cases
+    }
+    assert run.scratch == planned
+    assert run.stack_bytes < 1100
+
+
+# Instructions per multiply-accumulate of the whole call on Cortex-M4: size, output channels, kernel, stride, levels, share
+# of non-zero weights, any output zero point or a fused ReLU; the limit.
+TERNARY, QUINARY = (-127, 127), (-126, -63, 63, 126)
+LIMITS = {
+    "conv3x3_16to32_16x16_50": ((16, 16, 16), 32, (3, 3), 1, TERNARY, 0.5, 0.50, 0.49),
+    "conv3x3_16to32_16x16_35": ((16, 16, 16), 32, (3, 3), 1, TERNARY, 0.35, 0.39, 0.37),
+    "conv3x3_16to32_16x16_20": ((16, 16, 16), 32, (3, 3), 1, TERNARY, 0.2, 0.31, 0.29),
+    "conv3x3_32to32_16x16_35": ((16, 16, 32), 32, (3, 3), 1, TERNARY, 0.35, 0.35, 0.34),
+    "conv3x3_16to32_16x16_quinary_60": ((16, 16, 16), 32, (3, 3), 1, QUINARY, 0.6, 0.65, 0.64),
+    "conv3x3_32to32_16x16_quinary_60": ((16, 16, 32), 32, (3, 3), 1, QUINARY, 0.6, 0.60, 0.59),
+    "conv3x3_64to64_8x8_35": ((8, 8, 64), 64, (3, 3), 1, TERNARY, 0.35, 0.34, 0.34),
+    "conv1x1_64to64_25x5_35": ((25, 5, 64), 64, (1, 1), 1, TERNARY, 0.35, 0.53, 0.49),
+    "conv1x1_64to64_25x5_20": ((25, 5, 64), 64, (1, 1), 1, TERNARY, 0.2, 0.43, 0.40),
+    "conv3x3_16to16_32x32_35": ((32, 32, 16), 16, (3, 3), 1, TERNARY, 0.35, 0.42, 0.41),
+    "conv3x3s2_16to32_32x32_35": ((32, 32, 16), 32, (3, 3), 2, TERNARY, 0.35, 0.43, 0.42),
+    "conv3x3_16to32_13x13_35": ((13, 13, 16), 32, (3, 3), 1, TERNARY, 0.35, 0.49, 0.48),
+    "conv3x3_18to30_15x11_35": ((15, 11, 18), 30, (3, 3), 1, TERNARY, 0.35, 0.49, 0.48),
+    "conv3x3_5to16_16x16_35": ((16, 16, 5), 16, (3, 3), 1, TERNARY, 0.35, 0.65, 0.63),
+    "conv1x7_16to32_16x16_35": ((16, 16, 16), 32, (1, 7), 1, TERNARY, 0.35, 0.49, 0.48),
+}
+
+
+def counted(name: str, rectified: bool) -> ArmCase:
+    size, rows, kernel, stride, levels, density, *_ = LIMITS[name]
+    rng = np.random.default_rng(5)
+    values = np.zeros((rows, kernel[0] * kernel[1] * size[2]), np.int8)
+    chosen = rng.permutation(values.size)[: round(density * values.size)]
+    values.reshape(-1)[chosen] = rng.choice(levels, chosen.size)
+    factors = rng.integers(1 << 30, 2**31, rows).astype(np.int32)
+    constants = layers.Channels(rng.integers(-999, 999, rows, np.int32), factors, -rng.integers(7, 11, rows).astype(np.int8))
+    bounds = {"output_zero_point": -128 if rectified else 3, "channels": constants}
+    case = conv(rng, size, values, kernel, stride, **bounds)
+    blob = formats.encode("runs", values, gap_bits=4)
+    return ArmCase(f"{name}{'_relu' if rectified else ''}", case, blob, is_counted=True)
+
+
+@IN_QEMU
+def test_the_dsp_arm_executes_no_more_instructions_than_promised(tmp_path: Path) -> None:
+    cases = [counted(name, rectified) for name in LIMITS for rectified in (False, True)]
+    run = run_cases(BOARDS["mps2-an386"], KERNELS, cases, tmp_path)
+    slow = {}
+    for item in cases:
+        limit = LIMITS[item.name.removesuffix("_relu")][-1 if item.name.endswith("_relu") else -2]
+        share = run.insns[item.name] / item.case.layer.macs
+        if share > limit:
+            slow[item.name] = (round(share, 3), limit)
+    assert not slow

@@ -20,6 +20,7 @@ KINDS = ("PLAIN", "TILE", "DIRECT")
 _DSP_PIXELS = 4
 _DSP_TABLE_ROWS = 64
 _DSP_CHANNEL_BYTES = 16
+_DSP_LANES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,13 @@ def _dsp_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
     return depthwise_bytes(layer) + _unaligned_rows(rows)
 
 
+def _dsp_conv2d_runs(layer: Conv, rows: _Rows) -> int:
+    """A tile of 16 pixels, constants, and kernel rows: one of padding, four gathered."""
+    neighbours = layer.dilation[1] == 1 or layer.kernel[1] == 1
+    kernel_row = 0 if neighbours and _windows_inside(layer) else _align4(layer.kernel[1] * layer.input[2])
+    return _DSP_LANES * rows.length + _DSP_CHANNEL_BYTES * rows.count + 5 * kernel_row
+
+
 _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("ref", "conv2d"): _ref_conv2d,
     ("ref", "depthwise_conv2d"): _ref_rows,
@@ -141,4 +149,5 @@ _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("dsp", "conv2d"): _dsp_conv2d,
     ("dsp", "depthwise_conv2d"): _dsp_depthwise_conv2d,
     ("dsp", "fully_connected"): _dsp_fully_connected,
+    ("dsp", "conv2d_runs"): _dsp_conv2d_runs,
 }

@@ -158,8 +158,7 @@ static void add_list(const hwcmp_runs_shape *shape, const hwcmp_runs_list *list,
 {
     list_walk walk = walk_along(shape, list);
 
-    for (uint32_t i = 0; i < list->entries; i++) {
-        step(&walk);
+    for (step(&walk); walk.position != INT32_MAX; step(&walk)) {
         out[walk.position] = (int8_t)(out[walk.position] + value);
     }
 }

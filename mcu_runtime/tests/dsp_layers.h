@@ -10,6 +10,7 @@
 
 #include "hwcmp/hwcmp.h"
 #include "hwcmp_format_ops.h"
+#include "wall.h"
 
 enum { CHANNELS = 512 };
 
@@ -125,25 +126,6 @@ static const struct hwcmp_format_ops plain_format = {1, HWCMP_KIND_PLAIN, NULL, 
 static const struct hwcmp_format_ops tile_format = {2, HWCMP_KIND_TILE, NULL, unpack_copies};
 
 /* ---- memory: input and weights end at a wall that may not be read --------------------------------------- */
-
-/* The last 64 KB of RAM: the memory protection unit of Armv7-M forbids every access to them. That of Armv8-M cannot
- * forbid privileged code to read. */
-#define WALL (RAM_END - 0x10000U)
-#define MPU_CTRL (*(volatile uint32_t *)0xE000ED94U)
-#define MPU_RNR (*(volatile uint32_t *)0xE000ED98U)
-#define MPU_RBAR (*(volatile uint32_t *)0xE000ED9CU)
-#define MPU_RASR (*(volatile uint32_t *)0xE000EDA0U)
-
-static void build_wall(void)
-{
-#if __ARM_ARCH == 7
-    MPU_RNR = 0U;
-    MPU_RBAR = WALL;
-    MPU_RASR = (1U << 28) | (15U << 1) | 1U; /* no code, no access, 2^16 bytes, on */
-    MPU_CTRL = 5U;                           /* on, elsewhere the default map */
-    __asm__ volatile("dsb\n\tisb" ::: "memory");
-#endif
-}
 
 static void place(layer *item, uint32_t input_bytes, int32_t rows, uint32_t row_length)
 {

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Same results as ref/conv2d_runs.c, compared bit for bit by tests/test_runtime_runs.py.
+ * The activations of 16 output pixels at a time are transposed into a tile, position by position, then every channel's
+ * lists pass over it. Where blocks of 16 pixels are whole rows or parts of one, consecutive blocks are below each other,
+ * and kernel rows that they share are moved inside the tile instead of being transposed again.
+ */
+#include "../hwcmp_runs.h"
+#include "../ref/conv.h"
+#include "run_lanes.h"
+
+enum { LANES = HWCMP_DSP_LANES, GROUP = 4, MOST_LOG_SCALE = 8 };
+
+/* Scratch, each part a multiple of 4 bytes: tile | constants | one kernel row of padding | four gathered kernel rows,
+ * the last two unless every kernel row of every window is a run of input bytes. */
+typedef struct {
+    const hwcmp_conv_params *params;
+    const int8_t *input, *outside;
+    int8_t *tile, *gathered;
+    int32_t pixels;
+    uint32_t run;     /* bytes of a kernel row of one window */
+    int32_t y[LANES]; /* input coordinates of the first tap of each lane's window */
+    int32_t x[LANES];
+} lane_source;
+
+static size_t run_bytes(const hwcmp_conv_params *params)
+{
+    return hwcmp_align4((size_t)params->kernel_w * (size_t)params->input.c);
+}
+
+static bool are_runs_of_input(const hwcmp_conv_params *params)
+{
+    return (params->dilation_w == 1 || params->kernel_w == 1) &&
+           hwcmp_axis_inside(params->output.h, params->stride_h, params->pad_top, params->kernel_h, params->dilation_h,
+                             params->input.h) &&
+           hwcmp_axis_inside(params->output.w, params->stride_w, params->pad_left, params->kernel_w,
+                             params->dilation_w, params->input.w);
+}
+
+size_t hwcmp_conv2d_runs_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
+{
+    return LANES * (size_t)weights->row_length + sizeof(hwcmp_dsp_run_channel) * weights->rows +
+           (are_runs_of_input(params) ? 0U : (1U + GROUP) * run_bytes(params));
+}
+
+/* ---- the tile ----------------------------------------------------------------------------------------- */
+
+/* Bytes 0 to 3 of four words to four lines of the tile. */
+static inline void put_transposed(int8_t *to, uint32_t a, uint32_t b, uint32_t c, uint32_t d)
+{
+    const uint32_t ab = (a ^ (b << 8)) & 0xFF00FF00U;
+    const uint32_t cd = (c ^ (d << 8)) & 0xFF00FF00U;
+    uint32_t line;
+
+    a ^= ab;
+    b ^= ab >> 8;
+    c ^= cd;
+    d ^= cd >> 8;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(line) : "r"(a), "r"(c));
+    hwcmp_dsp_store(to, line);
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(line) : "r"(b), "r"(d));
+    hwcmp_dsp_store(to + LANES, line);
+    __asm__("pkhtb %0, %2, %1, asr #16" : "=r"(line) : "r"(a), "r"(c));
+    hwcmp_dsp_store(to + 2 * LANES, line);
+    __asm__("pkhtb %0, %2, %1, asr #16" : "=r"(line) : "r"(b), "r"(d));
+    hwcmp_dsp_store(to + 3 * LANES, line);
+}
+
+/* `count` bytes from each of four places to as many lines of the tile. A rest of fewer than four is put once more with
+ * those before it. */
+static HWCMP_NOINLINE void put_lines(int8_t *to, const int8_t *const from[GROUP], uint32_t count)
+{
+    const int8_t *a = from[0];
+    const int8_t *b = from[1];
+    const int8_t *c = from[2];
+    const int8_t *d = from[3];
+    const int8_t *end = a + (count & ~3U);
+
+    while (a != end) {
+        put_transposed(to, hwcmp_dsp_load(a), hwcmp_dsp_load(b), hwcmp_dsp_load(c), hwcmp_dsp_load(d));
+        to += GROUP * LANES;
+        a += GROUP;
+        b += GROUP;
+        c += GROUP;
+        d += GROUP;
+    }
+    const uint32_t rest = count % GROUP;
+    if (rest != 0U && count > GROUP) {
+        const uint32_t back = GROUP - rest;
+        put_transposed(to - back * LANES, hwcmp_dsp_load(a - back), hwcmp_dsp_load(b - back), hwcmp_dsp_load(c - back),
+                       hwcmp_dsp_load(d - back));
+    } else {
+        for (uint32_t i = 0; i < rest; i++) {
+            to[0] = a[i];
+            to[1] = b[i];
+            to[2] = c[i];
+            to[3] = d[i];
+            to += LANES;
+        }
+    }
+}
+
+/* memcpy for a few bytes, without the call. */
+static int8_t *copy(int8_t *to, const int8_t *from, uint32_t count)
+{
+    for (; count >= 4U; count -= 4U) {
+        hwcmp_dsp_store(to, hwcmp_dsp_load(from));
+        to += 4;
+        from += 4;
+    }
+    for (; count > 0U; count--) {
+        *to++ = *from++;
+    }
+    return to;
+}
+
+/* One kernel row of a window from input column x on; `row` is its input row. */
+static const int8_t *gather(const lane_source *source, const int8_t *row, int32_t x, int8_t *to)
+{
+    const hwcmp_conv_params *params = source->params;
+    const uint32_t depth = (uint32_t)params->input.c;
+    const int8_t *gathered = to;
+
+    for (int32_t tap = 0; tap < params->kernel_w; tap++) {
+        const bool inside = (uint32_t)x < (uint32_t)params->input.w;
+        to = copy(to, inside ? row + (uint32_t)x * depth : source->outside, depth);
+        x += params->dilation_w;
+    }
+    return gathered;
+}
+
+/* Kernel row of four lanes' windows, `tap_y` input rows below their first. */
+static void put_group(const lane_source *source, int32_t lane, int32_t tap_y, int8_t *to)
+{
+    const hwcmp_conv_params *params = source->params;
+    const uint32_t depth = (uint32_t)params->input.c;
+    const uint32_t last_x = (uint32_t)(params->input.w - params->kernel_w);
+    const bool are_neighbours = (params->dilation_w == 1 || params->kernel_w == 1) && params->input.w >= params->kernel_w;
+    const int8_t *from[GROUP];
+
+    for (int32_t i = 0; i < GROUP; i++) {
+        const uint32_t y = (uint32_t)(source->y[lane + i] + tap_y);
+        const int32_t x = source->x[lane + i];
+        if (y >= (uint32_t)params->input.h) {
+            from[i] = source->outside;
+            continue;
+        }
+        const int8_t *row = source->input + y * (uint32_t)params->input.w * depth;
+        if (are_neighbours && (uint32_t)x <= last_x) {
+            from[i] = row + (uint32_t)x * depth;
+        } else {
+            from[i] = gather(source, row, x, source->gathered + (uint32_t)i * run_bytes(params));
+        }
+    }
+    put_lines(to, from, source->run);
+}
+
+/* Lanes beyond the last pixel repeat it. */
+static void place_lanes(lane_source *source, int32_t first_pixel)
+{
+    const hwcmp_conv_params *params = source->params;
+    const int32_t out_y = first_pixel / params->output.w;
+    int32_t left = params->output.w - (first_pixel - out_y * params->output.w);
+    int32_t y = hwcmp_first_tap(out_y, params->stride_h, params->pad_top);
+    int32_t x = hwcmp_first_tap(params->output.w - left, params->stride_w, params->pad_left);
+
+    for (int32_t lane = 0; lane < LANES; lane++) {
+        source->y[lane] = y;
+        source->x[lane] = x;
+        x += params->stride_w;
+        left--;
+        if (left == 0) {
+            left = params->output.w;
+            x = -params->pad_left;
+            y += params->stride_h;
+        }
+    }
+    for (int32_t lane = source->pixels - first_pixel; lane < LANES; lane++) {
+        source->y[lane] = source->y[0];
+        source->x[lane] = source->x[0];
+    }
+}
+
+/* ---- kernel rows of 16 neighbours, whose taps share activations --------------------------------------- */
+
+/* Lines at `from` up to `end`, shifted by a number of bytes with the words at `more` coming in; all 16 bytes apart. */
+#define SHIFT_LINES(right, left)                                             \
+    for (; more != end; more += LANES) {                                     \
+        __asm__ volatile("ldmia %[line]!, {r3-r6}\n\t"                       \
+                         "lsr r3, r3, #" right "\n\t"                        \
+                         "orr r3, r3, r4, lsl #" left "\n\t"                 \
+                         "lsr r4, r4, #" right "\n\t"                        \
+                         "orr r4, r4, r5, lsl #" left "\n\t"                 \
+                         "lsr r5, r5, #" right "\n\t"                        \
+                         "orr r5, r5, r6, lsl #" left "\n\t"                 \
+                         "lsr r6, r6, #" right "\n\t"                        \
+                         "orr r6, r6, %[word], lsl #" left "\n\t"            \
+                         "stmia %[shifted]!, {r3-r6}"                        \
+                         : [shifted] "+r"(to), [line] "+r"(from)             \
+                         : [word] "r"(hwcmp_dsp_load(more))                  \
+                         : "r3", "r4", "r5", "r6", "memory");                \
+    }
+
+/* `count` lines that begin `tap` bytes behind the beginnings of lines and of the words that follow those. */
+static void shift_lines(int8_t *to, const int8_t *from, const int8_t *more, uint32_t count, int32_t tap)
+{
+    const int8_t *end = more + LANES * count;
+
+    if (tap == 1) {
+        SHIFT_LINES("8", "24")
+    } else if (tap == 2) {
+        SHIFT_LINES("16", "16")
+    } else {
+        SHIFT_LINES("24", "8")
+    }
+}
+
+/* Whether the 16 lanes of a block in strips are neighbours in one row and their taps in the same and the next 4 pixels. */
+static bool shares_taps(const hwcmp_conv_params *params)
+{
+    return params->output.w % LANES == 0 && params->stride_w == 1 && params->dilation_w == 1 &&
+           params->kernel_w >= 2 && params->kernel_w <= GROUP;
+}
+
+/* The kernel row of all lanes, `y` its input row. The taps of column 0 are transposed, and the four pixels behind the 16
+ * to the place of column 1; the other columns are column 0 shifted, the last first because column 1 is overwritten. */
+static void put_shared_row(const lane_source *source, int32_t y, int8_t *to)
+{
+    const hwcmp_conv_params *params = source->params;
+    const uint32_t depth = (uint32_t)params->input.c;
+    const bool inside = (uint32_t)y < (uint32_t)params->input.h;
+    const int8_t *row = source->input + (inside ? (uint32_t)y * (uint32_t)params->input.w * depth : 0U);
+    const uint32_t width = inside ? (uint32_t)params->input.w : 0U;
+    int8_t *const second = to + LANES * depth;
+    uint32_t x = (uint32_t)source->x[0];
+
+    for (int32_t lane = 0; lane <= LANES; lane += GROUP) {
+        const int8_t *from[GROUP];
+        for (int32_t i = 0; i < GROUP; i++) {
+            from[i] = x < width ? row + x * depth : source->outside;
+            x++;
+        }
+        put_lines(lane < LANES ? to + lane : second, from, depth);
+    }
+    for (int32_t tap = params->kernel_w - 1; tap > 0; tap--) {
+        shift_lines(to + (uint32_t)tap * LANES * depth, to, second, depth, tap);
+    }
+}
+
+/* ---- blocks ------------------------------------------------------------------------------------------- */
+
+/* Copies whole lines towards lower addresses. */
+static void move_down(int8_t *to, const int8_t *from, uint32_t lines)
+{
+    if (lines % 2U != 0U) {
+        __asm__ volatile("ldmia %[from]!, {r3-r6}\n\t"
+                         "stmia %[to]!, {r3-r6}"
+                         : [to] "+r"(to), [from] "+r"(from)
+                         :
+                         : "r3", "r4", "r5", "r6", "memory");
+    }
+    for (lines /= 2U; lines > 0U; lines--) {
+        __asm__ volatile("ldmia %[from]!, {r3-r6, r8-r11}\n\t"
+                         "stmia %[to]!, {r3-r6, r8-r11}"
+                         : [to] "+r"(to), [from] "+r"(from)
+                         :
+                         : "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "memory");
+    }
+}
+
+/* The tile of 16 pixels from `first_pixel` on; the last `kept` kernel rows of the tile are its first. */
+static void fill_tile(lane_source *source, int32_t first_pixel, int32_t kept)
+{
+    const hwcmp_conv_params *params = source->params;
+    const bool shared = shares_taps(params);
+    int8_t *to = source->tile + (uint32_t)kept * source->run * LANES;
+
+    if (kept > 0) {
+        move_down(source->tile, source->tile + (uint32_t)(params->kernel_h - kept) * source->run * LANES,
+                  (uint32_t)kept * source->run);
+    }
+    place_lanes(source, first_pixel);
+    for (int32_t tap = kept; tap < params->kernel_h; tap++) {
+        const int32_t tap_y = tap * params->dilation_h;
+        if (shared) {
+            put_shared_row(source, source->y[0] + tap_y, to);
+        } else {
+            for (int32_t lane = 0; lane < LANES; lane += GROUP) {
+                put_group(source, lane, tap_y, to + lane);
+            }
+        }
+        to += source->run * LANES;
+    }
+}
+
+/* ---- constants ---------------------------------------------------------------------------------------- */
+
+static hwcmp_dsp_run_channel channel_at(const hwcmp_output_stage *stage, int32_t ch, uint32_t row_length, bool is_literal)
+{
+    const hwcmp_dsp_channel plain = hwcmp_dsp_channel_at(stage, ch, row_length);
+    const int32_t shift = stage->channels->shift[stage->channels->channel_step == 0U ? 0 : ch];
+    const int32_t d = HWCMP_DSP_RECTIFIED_SHIFT - plain.shift;
+    hwcmp_dsp_run_channel channel = {plain.bias, plain.multiplier, 0, 0, 0, HWCMP_DSP_LITERAL, 0};
+
+    if (plain.shift == 0 || is_literal) {
+        channel.offset = (int32_t)(((uint32_t)shift << 16) | ((uint32_t)stage->zero_point & 0xFFFFU));
+        return channel;
+    }
+    channel.how = HWCMP_DSP_GENERAL;
+    channel.log_scale = 1;
+    channel.offset = plain.offset;
+    channel.shift = (uint8_t)plain.shift;
+    /* |bias| + row_length * 2^14 bounds the sum; times 2^(d+1) it must stay below 2^31. Values times that fit 16 bits. */
+    if (stage->low >= stage->zero_point && d >= 1 && d < MOST_LOG_SCALE) {
+        const int32_t limit = (INT32_C(1) << (30 - d)) - (int32_t)(row_length << 14);
+        if (plain.bias < limit && plain.bias > -limit) {
+            channel.how = HWCMP_DSP_RECTIFIED;
+            channel.log_scale = (uint8_t)(d + 1);
+            channel.offset = (1 << (d - 1)) + ((2 * stage->zero_point + 1) * (1 << (HWCMP_DSP_RECTIFIED_SHIFT - 1)));
+        }
+    }
+    channel.bias = (int32_t)((uint32_t)plain.bias << channel.log_scale);
+    return channel;
+}
+
+static void prepare_channels(hwcmp_dsp_run_channel *channels, const hwcmp_output_stage *stage,
+                             const hwcmp_weights *weights, bool is_literal)
+{
+    for (int32_t ch = 0; ch < weights->rows; ch++) {
+        channels[ch] = channel_at(stage, ch, weights->row_length, is_literal);
+    }
+}
+
+/* ---- the layer ---------------------------------------------------------------------------------------- */
+
+/* Kernel rows that the tiles of two blocks share, the second one `rows` output rows below the first. */
+static int32_t shared_kernel_rows(const hwcmp_conv_params *params, int32_t rows)
+{
+    const int32_t input_rows = rows * params->stride_h;
+    const int32_t taps = input_rows / params->dilation_h;
+
+    return taps * params->dilation_h == input_rows && taps < params->kernel_h ? params->kernel_h - taps : 0;
+}
+
+/* Blocks of 16 pixels: in strips below each other if the width allows, the last one overlapping the one before it if
+ * need be; otherwise one behind the other. */
+static void convolve(lane_source *source, hwcmp_dsp_lanes_job *job, int8_t *output)
+{
+    const hwcmp_conv_params *params = source->params;
+    const int32_t width = params->output.w;
+    const bool in_strips = width % LANES == 0 || (width < LANES && LANES % width == 0);
+    const int32_t step = in_strips ? hwcmp_max(width, LANES) : LANES;
+    const int32_t last = hwcmp_max(source->pixels - LANES, 0);
+
+    for (int32_t strip = 0; strip < step; strip += LANES) {
+        int32_t before = -1;
+        for (int32_t pixel = strip; pixel < source->pixels; pixel += step) {
+            const int32_t first = hwcmp_min(pixel, last);
+            fill_tile(source, first, in_strips && before >= 0 ? shared_kernel_rows(params, (first - before) / width) : 0);
+            job->output = output + (uint32_t)first * job->pixel_step;
+            hwcmp_dsp_run_lanes(job);
+            before = first;
+        }
+    }
+}
+
+hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
+                                  const hwcmp_weights *weights, const hwcmp_channels *channels, const int8_t *input,
+                                  int8_t *output)
+{
+    hwcmp_status status = hwcmp_direct_conv_check(params, weights, channels, input, output, HWCMP_FORMAT_RUNS);
+    if (status == HWCMP_OK) {
+        status = hwcmp_scratch_fits(scratch, hwcmp_conv2d_runs_s8_scratch_bytes(params, weights));
+    }
+    if (status != HWCMP_OK) {
+        return status;
+    }
+    const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
+                                      params->activation_max};
+    const hwcmp_runs_shape shape = hwcmp_runs_shape_of(weights);
+    const int32_t pixels = (int32_t)params->output.h * params->output.w;
+    const bool pads = !are_runs_of_input(params);
+    int8_t *const tile = scratch->buf;
+    hwcmp_dsp_run_channel *table = (void *)(tile + LANES * (size_t)weights->row_length);
+    int8_t *const rest = (int8_t *)(table + weights->rows);
+    lane_source source = {.params = params, .input = input, .outside = pads ? rest : input, .tile = tile,
+                          .gathered = rest + run_bytes(params), .pixels = pixels,
+                          .run = (uint32_t)params->kernel_w * (uint32_t)params->input.c};
+    hwcmp_dsp_lanes_job job = {.groups = weights->payload, .tile = tile, .segment_bytes = LANES * shape.width,
+                               .channel = table, .end = table + weights->rows, .pixel_step = weights->rows,
+                               .marks = HWCMP_DSP_FIRST_GROUP | (hwcmp_runs_is_wide(&shape) ? HWCMP_DSP_WIDE : 0U),
+                               .pixels = (uint32_t)hwcmp_min(pixels, LANES)};
+
+    prepare_channels(table, &stage, weights, pixels < LANES);
+    if (pads) {
+        memset(rest, params->input_zero_point, source.run);
+    }
+    convolve(&source, &job, output);
+    hwcmp_dsp_activate(output, (uint32_t)pixels * weights->rows, stage.low, stage.high);
+    return HWCMP_OK;
+}
