@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import sys
 from pathlib import Path
 
+from keras_hwcompress.formats.table import table
 from keras_hwcompress.targets import BOARDS
 
 _RESULTS = Path("benchmarks") / "results"
@@ -15,6 +17,7 @@ def render(readme: Path) -> str:
     """The README with fresh tables, from the CSV files of benchmarks/results beside it."""
     text = readme.read_text(encoding="utf-8")
     text = _between(text, "demo table", _demo(readme.parent / _RESULTS / "demo.csv"))
+    text = _between(text, "formats", _formats())
     return _between(text, "boards", _boards())
 
 
@@ -37,6 +40,14 @@ def _demo(path: Path) -> str:
             counts = [f"{int(row[key]):,}" if row[key] else "-" for key in ("weight_bytes", "flash_bytes", "ram_bytes", "insns")]
             lines.append(f"| {row['arm']} | {float(row['accuracy']):.2%} | {' | '.join(counts)} |")
     lines += ["", "RAM = arena + scratch + stack; insns = instructions counted in QEMU; flash = linked image with weights."]
+    return "\n".join(lines) + "\n"
+
+
+def _formats() -> str:
+    lines = ["| weight format | id | what it stores |", "|---|---|---|"]
+    for row in table().formats:
+        first_line = importlib.import_module(f"keras_hwcompress.formats.{row.name}").__doc__.splitlines()[0]
+        lines.append(f"| `{row.name}` | {row.id} | {first_line.removeprefix(row.name + ':').strip()} |")
     return "\n".join(lines) + "\n"
 
 
