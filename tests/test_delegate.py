@@ -388,7 +388,8 @@ def test_a_relu6_of_its_own_does_not_run_in_the_micro_interpreter_which_gets_it_
 
 
 def test_without_any_runtime_another_executor_steps_in_unless_one_was_asked_for(monkeypatch):
-    for name in ("ai_edge_litert", "tensorflow"):
+    packages = {"ai_edge_litert", "tensorflow"}
+    for name in packages | {name for name in sys.modules if name.split(".")[0] in packages}:
         monkeypatch.setitem(sys.modules, name, None)
     for graph in (_models()["random 0"], _one("conv2d nary")):
         interpreter = Interpreter(write_model(graph))
