@@ -353,7 +353,7 @@ static void put_padding(const depthwise_layer *layer, int32_t lines, const class
 
 /* The lines that output lines [first, first + count) need, of plan.planes channels whose first value is *input. The
  * rest of a line holds padding already; lines outside the input do too unless other bands have used them. */
-static void put_band(const depthwise_layer *layer, int32_t first, int32_t count, const int8_t *input)
+static HWCMP_NOINLINE void put_band(const depthwise_layer *layer, int32_t first, int32_t count, const int8_t *input)
 {
     const layer_plan *plan = &layer->plan;
     const int32_t needed = (count - 1) * plan->lines.stride + span_of(&plan->lines);
@@ -425,7 +425,7 @@ static void run_loop(hwcmp_dsp_plane_job *job, bool positive, bool stride1)
     }
 }
 
-static void convolve_3x3(const depthwise_layer *layer, hwcmp_dsp_plane_job *job, int32_t lines,
+static HWCMP_NOINLINE void convolve_3x3(const depthwise_layer *layer, hwcmp_dsp_plane_job *job, int32_t lines,
                          const hwcmp_dsp_channel *channel, const int8_t *weights, const int16_t *plane, int8_t *output)
 {
     const layer_plan *plan = &layer->plan;
@@ -545,7 +545,7 @@ static hwcmp_dsp_windows_job windows_of(const depthwise_layer *layer, int32_t li
     return job;
 }
 
-static void convolve_any(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel,
+static HWCMP_NOINLINE void convolve_any(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel,
                          const int8_t *weights, const int16_t *plane, int8_t *output)
 {
     const layer_plan *plan = &layer->plan;
@@ -560,7 +560,7 @@ static void convolve_any(const depthwise_layer *layer, int32_t lines, const hwcm
     }
 }
 
-static void convolve_slowly(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel,
+static HWCMP_NOINLINE void convolve_slowly(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel,
                             const int8_t *weights, const int16_t *plane, int8_t *output)
 {
     const layer_plan *plan = &layer->plan;
