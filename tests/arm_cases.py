@@ -77,8 +77,8 @@ def _build(board: Board, kernels: dict[str, str], folder: Path, level: str) -> P
     command = [
         ARM_CC, *board.flags, *WARNINGS, level, "-ffreestanding", "-ffunction-sections", *values,
         f"-DRAM_END={board.ram.origin + board.ram.length}U", f"-I{folder}", *(f"-I{path}" for path in includes), *files,
-        *sorted((runtime / "port" / "cortex-m").glob("*.c")), "-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections",
-        "-T", script, "-o", folder / "image.elf",
+        *sorted((runtime / "port" / "cortex-m").glob("*.c")), "-nostartfiles", "--specs=nano.specs",
+        "-Wl,--gc-sections", "-T", script, "-o", folder / "image.elf",
     ]  # fmt: skip
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -19,20 +19,20 @@ SEEDED = settings(derandomize=True, deadline=None, database=None, max_examples=8
 
 HAND_TYPED = {
     "runs narrow": (
-        # param 1 = one segment, gaps of 4 bits | minus: 1 entry, 8 + 7 | plus: 5 entries, 8 + 3 | v = 5, ends of segment, row
+        # param 1 = one segment, gaps of 4 bits | minus: 1 entry, 8 + 7 | plus: 5 entries, 8 + 3 | v = 5, ends
         # minus 8: gap 8 above an unused half; plus 0 1 3 6 7: gaps 0 | 0 1 | 2 0, the first above an unused half
         "82 01 0000  0100 00 01  09000000  08000000  0f 0b 05 c0  80 00 10 02",
         [[5, 5, 0, 5, 0, 0, 5, 5, -5]],
     ),
     "runs wide": (
-        # param 128 + 1 | row 0: no minus list, plus: 1 entry, 4 + 3, v = -3 (0xfd), gap 0; the same with v = 7, gap 3, ends
+        # param 128 + 1 | row 0: no minus list, plus: 1 entry, 4 + 3, v = -3 (0xfd), gap 0; then v = 7, gap 3, ends
         # row 1: nothing, ends; padding
         "82 01 0000  0200 00 81  04000000  10000000  00 07 fd 00  00 00 07 07  c0 03 00 00  00 c0 0000",
         [[-3, 0, 0, 7], [0, 0, 0, 0]],
     ),
     "runs filler": (
-        # 6 from 0 to 8 and at 27: the gap of 18 is bridged at 11, 16 before 27, in both lists. minus: 11, gap 11; plus: 11
-        # entries, 16 + 5: 0 1 2 3 4 5 6 7 8 11 27, gaps 0 | 0 0 | 0 0 | 0 0 | 0 0 | 2 15
+        # 6 from 0 to 8 and at 27: the gap of 18 is bridged at 11, 16 before 27, in both lists. minus: 11, gap 11;
+        # plus: 11 entries, 16 + 5: 0 1 2 3 4 5 6 7 8 11 27, gaps 0 | 0 0 | 0 0 | 0 0 | 0 0 | 2 15
         "82 01 0000  0100 00 01  1c000000  0c000000  0f 15 06 c0  b0 00 00 00  00 00 f2 00",
         [[6] * 9 + [0] * 18 + [6]],
     ),
@@ -83,13 +83,14 @@ def ternary(rng: np.random.Generator, shape: tuple[int, int], density: float, va
 
 
 def groups_of(blob: bytes) -> list[tuple[set[int], set[int], int, int]]:
-    """(minus positions, plus positions, value, segment) of each group: a reader that shares no code with the package."""
+    """(minus positions, plus positions, value, segment) of each group; shares no code with the package."""
     rows, length, param = blob[4] | blob[5] << 8, int.from_bytes(blob[8:12], "little"), blob[7]
     bits, found, at = (8 if param & 128 else 4), [], 16
     for segment in range(rows * (param & 127)):
         flags = 0
         while flags == 0:
-            lengths, value, flags = blob[at : at + 2], int.from_bytes(blob[at + 2 : at + 3], "little", signed=True), blob[at + 3]
+            lengths, flags = blob[at : at + 2], blob[at + 3]
+            value = int.from_bytes(blob[at + 2 : at + 3], "little", signed=True)
             at += 4
             lists = []
             for size in lengths:

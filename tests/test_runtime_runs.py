@@ -1,4 +1,4 @@
-"""Kernels that run the format runs as stored: the reference arm against numpy, the other arms against the reference arm."""
+"""Kernels that run the format runs as stored, on the host and in QEMU: equal to numpy, within their scratch, fast."""
 
 from __future__ import annotations
 
@@ -16,10 +16,17 @@ from runtime_cases import CASES, Case, Rng, channels, int8, names, pick
 from runtime_library import ARM_CC, STATUS, Call, kernels, prepare_call  # noqa: F401 (kernels is a fixture)
 
 from keras_hwcompress import formats
+from keras_hwcompress.codegen.project import generate_project
 from keras_hwcompress.codegen.scratch import scratch_bytes
 from keras_hwcompress.runners.kernels import Kernels
+from keras_hwcompress.runners.qemu import run_qemu
 from keras_hwcompress.targets import BOARDS
-from keras_hwcompress.tflite import layers
+from keras_hwcompress.tflite import layers, reference
+from keras_hwcompress.tflite.graph import Graph
+from keras_hwcompress.tflite.pack import pack
+from keras_hwcompress.tflite.samples import random_batch
+from keras_hwcompress.tflite.synthetic import GraphBuilder
+from keras_hwcompress.tflite.writer import write_model
 
 OPS = ("conv2d", "fully_connected")
 
@@ -89,8 +96,8 @@ def _case(layer: layers.Conv | layers.FullyConnected, rng: Rng) -> Case:
 
 
 def conv(
-    rng: Rng, size: tuple[int, int, int], values: np.ndarray, kernel: tuple[int, int], stride: int = 1, dilation: int = 1,
-    pad: tuple[int, int] | None = None, output: tuple[int, int] | None = None, **more: object,
+    rng: Rng, size: tuple[int, int, int], values: np.ndarray, kernel: tuple[int, int], stride: int = 1,
+    dilation: int = 1, pad: tuple[int, int] | None = None, output: tuple[int, int] | None = None, **more: object,
 ) -> Case:  # fmt: skip
     """A convolution over `size` (h, w, channels), with the padding "same" unless pad and output are given."""
     output = output or tuple(-(-extent // stride) for extent in size[:2])
@@ -106,13 +113,14 @@ def conv(
 
 
 def strip_case(rng: Rng) -> Case:
-    """Widths at which blocks of 8 and 16 pixels lie in strips, or just not; every way in which kernel rows are shared."""
+    """Widths at which blocks of 16 pixels lie in strips, or just not; every way in which kernel rows are shared."""
     kernel, stride, dilation = tuple(rng.integers(1, 6, 2).tolist()), pick(rng, 1, 3), pick(rng, 1, 2)
     width, height = int(rng.choice([1, 2, 4, 5, 8, 15, 16, 17, 20, 32, 48])), pick(rng, 1, 7)
     pad = tuple(pick(rng, 0, taps) for taps in kernel)
     reach = [(taps - 1) * dilation + 1 for taps in kernel]
-    more = rng.integers(-1, 3, 2)
-    extents = [max((o - 1) * stride + r - p - int(m), 1) for o, r, p, m in zip((height, width), reach, pad, more, strict=True)]
+    less = rng.integers(-1, 3, 2).tolist()
+    full = [(o - 1) * stride + r for o, r in zip((height, width), reach, strict=True)]
+    extents = [max(f - p - l, 1) for f, p, l in zip(full, pad, less, strict=True)]
     depth, rows = int(rng.choice([1, 2, 3, 4, 5, 7, 8, 12, 16])), pick(rng, 1, 4)
     values = few_levels(rng, (rows, kernel[0] * kernel[1] * depth))
     zero = int(rng.choice([-128, 127, pick(rng, -128, 127)]))
@@ -130,7 +138,8 @@ def extreme_cases(rng: Rng) -> dict[str, Case]:
         case = conv(rng, (5, 7, 255), full, (1, 1))
         found[f"bound_{name}"] = replace(case, inputs=(np.full((5, 7, 255), x, np.int8),))
     signs = np.where(full > 0, -128, 127)[2]
-    found["bound_signs"] = replace(conv(rng, (4, 4, 255), full[2:3], (1, 1)), inputs=(np.tile(signs, (4, 4, 1)).astype(np.int8),))
+    against = np.tile(signs, (4, 4, 1)).astype(np.int8)
+    found["bound_signs"] = replace(conv(rng, (4, 4, 255), full[2:3], (1, 1)), inputs=(against,))
     values = few_levels(rng, (96, 144))
     far = 2**31 - 2**22  # as far as sums of these values, below 2^22, allow
     bias = np.resize([0, 1, -1, 2**22, -(2**23), 2**29, -(2**30), far, -far], 96).astype(np.int32)
@@ -163,18 +172,20 @@ def arm_cases(seed: int, count: int) -> list[ArmCase]:
     ("board", "level"),
     [("mps2-an386", "-O2"), ("mps2-an386", "-O0"), ("mps2-an500", "-Os"), ("mps2-an505", "-O3"), ("mps2-an385", "-O2")],
 )
-def test_every_arm_computes_what_numpy_computes_within_the_planned_scratch(tmp_path: Path, board: str, level: str) -> None:
+def test_every_arm_computes_what_numpy_computes_within_the_planned_scratch(
+    tmp_path: Path, board: str, level: str
+) -> None:
     cases = arm_cases(len(level) + sum(map(ord, board)), 90)
     run = run_cases(BOARDS[board], KERNELS, cases, tmp_path, level)
-    planned = {
-        item.name: scratch_bytes(item.case.layer, "DIRECT", BOARDS[board].arm, 8, KERNELS[item.case.layer.op]) for item in cases
-    }
-    assert run.scratch == planned
+    for item in cases:
+        layer = item.case.layer
+        planned = scratch_bytes(layer, "DIRECT", BOARDS[board].arm, 8, KERNELS[layer.op])
+        assert run.scratch[item.name] == planned, item.name
     assert run.stack_bytes < 1100
 
 
-# Instructions per multiply-accumulate of the whole call on Cortex-M4: size, output channels, kernel, stride, levels, share
-# of non-zero weights, any output zero point or a fused ReLU; the limit.
+# Instructions per multiply-accumulate of the whole call on Cortex-M4. Size, output channels, kernel, stride, levels,
+# share of non-zero weights; the limits for any output zero point and for a fused ReLU.
 TERNARY, QUINARY = (-127, 127), (-126, -63, 63, 126)
 LIMITS = {
     "conv3x3_16to32_16x16_50": ((16, 16, 16), 32, (3, 3), 1, TERNARY, 0.5, 0.50, 0.49),
@@ -202,7 +213,8 @@ def counted(name: str, rectified: bool) -> ArmCase:
     chosen = rng.permutation(values.size)[: round(density * values.size)]
     values.reshape(-1)[chosen] = rng.choice(levels, chosen.size)
     factors = rng.integers(1 << 30, 2**31, rows).astype(np.int32)
-    constants = layers.Channels(rng.integers(-999, 999, rows, np.int32), factors, -rng.integers(7, 11, rows).astype(np.int8))
+    shift = -rng.integers(7, 11, rows).astype(np.int8)
+    constants = layers.Channels(rng.integers(-999, 999, rows, np.int32), factors, shift)
     bounds = {"output_zero_point": -128 if rectified else 3, "channels": constants}
     case = conv(rng, size, values, kernel, stride, **bounds)
     blob = formats.encode("runs", values, gap_bits=4)
@@ -220,3 +232,41 @@ def test_the_dsp_arm_executes_no_more_instructions_than_promised(tmp_path: Path)
         if share > limit:
             slow[item.name] = (round(share, 3), limit)
     assert not slow
+
+
+# ---- whole models --------------------------------------------------------------------------------------------
+
+
+def residual_net() -> Graph:
+    """Two convolutions and a residual on 16 x 16, a depthwise layer, a pool and a dense layer: all weights ternary."""
+    builder = GraphBuilder(4)
+
+    def weights(*shape: int) -> np.ndarray:
+        rng = np.random.default_rng(sum(shape))
+        return (rng.choice([-127, 127], shape) * (rng.random(shape) < 0.35)).astype(np.int8)
+
+    x = builder.input((1, 16, 16, 8))
+    y = builder.conv2d(x, 8, activation="relu", weights=weights(8, 3, 3, 8))
+    y = builder.conv2d(y, 8, weights=weights(8, 3, 3, 8))
+    y = builder.add(x, y, activation="relu")
+    y = builder.depthwise(y, weights=weights(1, 3, 3, 8))
+    y = builder.pool(y, filter=(4, 4), stride=(4, 4))
+    y = builder.reshape(y, (1, 128))
+    return builder.build([builder.fully_connected(y, 10, weights=weights(10, 128))])
+
+
+@IN_QEMU
+def test_a_packed_model_runs_its_direct_kernels_and_keeps_its_outputs(tmp_path: Path) -> None:
+    plain = residual_net()
+    kinds = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    packed = pack(plain, {i: "runs" for i, op in enumerate(plain.ops) if op.kind in kinds})
+    inputs = random_batch(plain, 2)
+    expected = np.stack([reference.run(plain, [inputs[0][i]])[0] for i in range(2)])
+    for board in ("mps2-an386", "mps2-an385"):
+        np.testing.assert_array_equal(run_qemu(packed, inputs, board=board).outputs[0], expected)
+    project = generate_project(write_model(packed), tmp_path / "project")
+    source = (project.path / "model" / "model.c").read_text()
+    assert all(f"hwcmp_{name}_s8" in source for name in ("conv2d_runs", "depthwise_conv2d", "fully_connected_runs"))
+    assert "hwcmp_conv2d_s8" not in source and "hwcmp_fully_connected_s8" not in source
+    assert (project.path / "runtime" / "src" / "dsp" / "conv2d_runs.c").is_file()
+    assert not (project.path / "runtime" / "src" / "dsp" / "conv2d.c").exists()

@@ -1,16 +1,16 @@
 """runs: for each row and magnitude two lists of positions, written as the gaps between them.
 
-A kernel adds up the activations of a list and multiplies once per pair of lists: sum(w x) = sum over the magnitudes v of
-v (sum of x over +v - sum of x over -v). Nothing is stored for a zero but a wider gap.
+A kernel adds up the activations of a list and multiplies once per pair of lists: sum(w x) = sum over the magnitudes v
+of v (sum of x over +v - sum of x over -v). Nothing is stored for a zero but a wider gap.
 
-A row is cut into `param & 127` segments of ceil(row_length / segments) positions, at most RUNS_SEGMENT. A segment is one
-or more groups; a group is a head, its minus list and its plus list. A list is a sequence of gaps of 4 bits, or 8 if param
-has RUNS_WIDE: the number of positions between an entry and the one before it, low bits first; where gaps of 4 bits are
-odd in number, the lowest 4 bits of the list are unused. The bytes of a head are the lengths of the two lists, the value
-v as int8, and flags: RUNS_END_SEGMENT and RUNS_END_ROW on the last group of a segment and of a row. A length is the
-number of entries rounded up to what fills 32-bit words, plus what that adds: a kernel whose loop is unrolled for one word
-jumps over the added entries in its first turn and needs no tail. Where a gap is too long, a position without a weight of
-this magnitude is put into both lists, where it cancels: a filler.
+A row is cut into `param & 127` segments of ceil(row_length / segments) positions, at most RUNS_SEGMENT. A segment is
+one or more groups; a group is a head, its minus list and its plus list. A list is a sequence of gaps of 4 bits, or 8 if
+param has RUNS_WIDE: the number of positions between an entry and the one before it, low bits first; where gaps of 4
+bits are odd in number, the lowest 4 bits of the list are unused. The bytes of a head are the lengths of the two lists,
+the value v as int8, and flags: RUNS_END_SEGMENT and RUNS_END_ROW on the last group of a segment and of a row. A length
+is the number of entries rounded up to what fills 32-bit words, plus what that adds: a kernel whose loop is unrolled for
+one word jumps over the added entries in its first turn and needs no tail. Where a gap is too long, a position without a
+weight of this magnitude is put into both lists, where it cancels: a filler.
 
 Example: 5 5 0 5 0 0 5 5 -5 has the lists (8) and (0, 1, 3, 6, 7): lengths 8 + 7 and 8 + 3, gaps 8 and 0 0 1 2 0.
 >>> param, payload = encode_payload(np.array([[5, 5, 0, 5, 0, 0, 5, 5, -5]], np.int8))
@@ -124,7 +124,8 @@ def _encode(values: np.ndarray, bits: int) -> tuple[int, bytes]:
 def _is_storable(groups: Groups, shape: Shape) -> bool:
     counts = groups.lists.sum(axis=2)
     terms = (groups.lists[:, 0] ^ groups.lists[:, 1]).sum(axis=1)
-    return counts.max() <= _LENGTH_MASK // shape.slots * shape.slots and terms.max() <= table().constants["RUNS_MAX_TERMS"]
+    longest = _LENGTH_MASK // shape.slots * shape.slots
+    return counts.max() <= longest and terms.max() <= table().constants["RUNS_MAX_TERMS"]
 
 
 def _pack(groups: Groups, shape: Shape) -> bytes:
@@ -173,7 +174,7 @@ def _shape_of(header: blob.Header) -> Shape:
 
 
 def _heads(header: blob.Header, payload: bytes, shape: Shape) -> np.ndarray:
-    """Of every group: segment, offset of the head, its four bytes. int64 (6, groups); the lists lie inside the payload."""
+    """Of every group: segment, offset of the head, its four bytes. int64 (6, groups); lists lie inside the payload."""
     found, at = [], 0
     for segment in range(header.rows * shape.segments):
         flags = 0

@@ -26,7 +26,7 @@ class Shape:
 class Groups:
     """Groups in the order of the stream.
 
-    segment: number of the segment, int (groups,). value: int16 (groups,). lists: bool (groups, 2, width), minus and plus.
+    segment: number of the segment, int (groups,). value: int16 (groups,). lists: bool (groups, 2, width), minus, plus.
     """
 
     segment: np.ndarray
@@ -54,7 +54,7 @@ def groups_of(values: np.ndarray, shape: Shape) -> Groups:
 
 
 def with_fillers(groups: Groups, reach: int) -> Groups:
-    """Entries at most `reach` apart. Where no position is free to be a filler, the two lists become groups of their own."""
+    """Entries at most `reach` apart. Where no position is free for a filler, the lists become groups of their own."""
     fillers, failed = _fillers(groups.lists, reach)
     if failed.any():
         groups = _apart(groups, failed)

@@ -3,10 +3,9 @@
  * Target test driver: runs layers made by Python (cases.h, written by tests/arm_cases.py) through one kernel and
  * compares the outputs with those that Python computed.
  *
- * CONV2D and FULLY_CONNECTED are the kernels. Input and blob end where RAM must not be read any more; output and scratch
- * lie between guard bytes, scratch has exactly the size asked for. Prints a line per layer (name, scratch bytes, whether it
- * was counted) and HWCMP-TEST-OK at the end.
- */
+ * CONV2D and FULLY_CONNECTED are the kernels. Input and blob end where RAM must not be read any more; output and
+ * scratch lie between guard bytes, scratch has exactly the size asked for. Prints a line per layer (name, scratch
+ * bytes, whether it was counted) and HWCMP-TEST-OK at the end. / */
 #include <stdbool.h>
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Same results as ref/conv2d_runs.c, compared bit for bit by tests/test_runtime_runs.py.
- * The activations of 16 output pixels at a time are transposed into a tile, position by position, then every channel's
- * lists pass over it. Where blocks of 16 pixels are whole rows or parts of one, consecutive blocks are below each other,
- * and kernel rows that they share are moved inside the tile instead of being transposed again.
+ * Same results as ref/conv2d_runs.c, compared bit for bit by tests/test_runtime_runs.py. The activations of 16 output
+ * pixels at a time are transposed into a tile, position by position, then every channel's lists pass over it. Where
+ * blocks of 16 pixels are whole rows or parts of one, consecutive blocks are below each other, and kernel rows that
+ * they share are moved inside the tile instead of being transposed again.
  */
 #include "../hwcmp_runs.h"
 #include "../ref/conv.h"
@@ -18,10 +18,13 @@ typedef struct {
     const int8_t *input, *outside;
     int8_t *tile, *gathered;
     int32_t pixels;
-    uint32_t run;     /* bytes of a kernel row of one window */
-    int32_t y[LANES]; /* input coordinates of the first tap of each lane's window */
-    int32_t x[LANES];
+    uint32_t run; /* bytes of a kernel row of one window */
 } lane_source;
+
+/* Input coordinates of the first tap of a lane's window. */
+typedef struct {
+    int32_t y, x;
+} lane_place;
 
 static size_t run_bytes(const hwcmp_conv_params *params)
 {
@@ -130,17 +133,18 @@ static const int8_t *gather(const lane_source *source, const int8_t *row, int32_
 }
 
 /* Kernel row of four lanes' windows, `tap_y` input rows below their first. */
-static void put_group(const lane_source *source, int32_t lane, int32_t tap_y, int8_t *to)
+static void put_group(const lane_source *source, const lane_place *lanes, int32_t tap_y, int8_t *to)
 {
     const hwcmp_conv_params *params = source->params;
     const uint32_t depth = (uint32_t)params->input.c;
     const uint32_t last_x = (uint32_t)(params->input.w - params->kernel_w);
-    const bool are_neighbours = (params->dilation_w == 1 || params->kernel_w == 1) && params->input.w >= params->kernel_w;
+    const bool are_neighbours =
+        (params->dilation_w == 1 || params->kernel_w == 1) && params->input.w >= params->kernel_w;
     const int8_t *from[GROUP];
 
     for (int32_t i = 0; i < GROUP; i++) {
-        const uint32_t y = (uint32_t)(source->y[lane + i] + tap_y);
-        const int32_t x = source->x[lane + i];
+        const uint32_t y = (uint32_t)(lanes[i].y + tap_y);
+        const int32_t x = lanes[i].x;
         if (y >= (uint32_t)params->input.h) {
             from[i] = source->outside;
             continue;
@@ -155,29 +159,27 @@ static void put_group(const lane_source *source, int32_t lane, int32_t tap_y, in
     put_lines(to, from, source->run);
 }
 
-/* Lanes beyond the last pixel repeat it. */
-static void place_lanes(lane_source *source, int32_t first_pixel)
+/* The first `count` lanes; those beyond the last pixel repeat the first. */
+static void place_lanes(const lane_source *source, int32_t first_pixel, int32_t count, lane_place lanes[LANES])
 {
     const hwcmp_conv_params *params = source->params;
     const int32_t out_y = first_pixel / params->output.w;
     int32_t left = params->output.w - (first_pixel - out_y * params->output.w);
-    int32_t y = hwcmp_first_tap(out_y, params->stride_h, params->pad_top);
-    int32_t x = hwcmp_first_tap(params->output.w - left, params->stride_w, params->pad_left);
+    lane_place at = {hwcmp_first_tap(out_y, params->stride_h, params->pad_top),
+                     hwcmp_first_tap(params->output.w - left, params->stride_w, params->pad_left)};
 
-    for (int32_t lane = 0; lane < LANES; lane++) {
-        source->y[lane] = y;
-        source->x[lane] = x;
-        x += params->stride_w;
+    for (int32_t lane = 0; lane < count; lane++) {
+        lanes[lane] = at;
+        at.x += params->stride_w;
         left--;
         if (left == 0) {
             left = params->output.w;
-            x = -params->pad_left;
-            y += params->stride_h;
+            at.x = -params->pad_left;
+            at.y += params->stride_h;
         }
     }
-    for (int32_t lane = source->pixels - first_pixel; lane < LANES; lane++) {
-        source->y[lane] = source->y[0];
-        source->x[lane] = source->x[0];
+    for (int32_t lane = source->pixels - first_pixel; lane < count; lane++) {
+        lanes[lane] = lanes[0];
     }
 }
 
@@ -215,16 +217,16 @@ static void shift_lines(int8_t *to, const int8_t *from, const int8_t *more, uint
     }
 }
 
-/* Whether the 16 lanes of a block in strips are neighbours in one row and their taps in the same and the next 4 pixels. */
+/* Whether the 16 lanes of a block in strips are neighbours in a row and their taps are these and the next 4 pixels. */
 static bool shares_taps(const hwcmp_conv_params *params)
 {
     return params->output.w % LANES == 0 && params->stride_w == 1 && params->dilation_w == 1 &&
            params->kernel_w >= 2 && params->kernel_w <= GROUP;
 }
 
-/* The kernel row of all lanes, `y` its input row. The taps of column 0 are transposed, and the four pixels behind the 16
- * to the place of column 1; the other columns are column 0 shifted, the last first because column 1 is overwritten. */
-static void put_shared_row(const lane_source *source, int32_t y, int8_t *to)
+/* The kernel row of all lanes, `y` its input row. The taps of column 0 are transposed, and the four pixels behind the
+ * 16 to the place of column 1. The other columns are column 0 shifted: the last one first, column 1 is overwritten. */
+static void put_shared_row(const lane_source *source, int32_t y, int32_t first_x, int8_t *to)
 {
     const hwcmp_conv_params *params = source->params;
     const uint32_t depth = (uint32_t)params->input.c;
@@ -232,7 +234,7 @@ static void put_shared_row(const lane_source *source, int32_t y, int8_t *to)
     const int8_t *row = source->input + (inside ? (uint32_t)y * (uint32_t)params->input.w * depth : 0U);
     const uint32_t width = inside ? (uint32_t)params->input.w : 0U;
     int8_t *const second = to + LANES * depth;
-    uint32_t x = (uint32_t)source->x[0];
+    uint32_t x = (uint32_t)first_x;
 
     for (int32_t lane = 0; lane <= LANES; lane += GROUP) {
         const int8_t *from[GROUP];
@@ -269,33 +271,36 @@ static void move_down(int8_t *to, const int8_t *from, uint32_t lines)
 }
 
 /* The tile of 16 pixels from `first_pixel` on; the last `kept` kernel rows of the tile are its first. */
-static void fill_tile(lane_source *source, int32_t first_pixel, int32_t kept)
+static void fill_tile(const lane_source *source, int32_t first_pixel, int32_t kept)
 {
     const hwcmp_conv_params *params = source->params;
     const bool shared = shares_taps(params);
-    int8_t *to = source->tile + (uint32_t)kept * source->run * LANES;
+    const uint32_t row_bytes = LANES * source->run;
+    int8_t *to = source->tile + (uint32_t)kept * row_bytes;
+    lane_place lanes[LANES];
 
     if (kept > 0) {
-        move_down(source->tile, source->tile + (uint32_t)(params->kernel_h - kept) * source->run * LANES,
+        move_down(source->tile, source->tile + (uint32_t)(params->kernel_h - kept) * row_bytes,
                   (uint32_t)kept * source->run);
     }
-    place_lanes(source, first_pixel);
+    place_lanes(source, first_pixel, shared ? 1 : LANES, lanes);
     for (int32_t tap = kept; tap < params->kernel_h; tap++) {
         const int32_t tap_y = tap * params->dilation_h;
         if (shared) {
-            put_shared_row(source, source->y[0] + tap_y, to);
+            put_shared_row(source, lanes[0].y + tap_y, lanes[0].x, to);
         } else {
             for (int32_t lane = 0; lane < LANES; lane += GROUP) {
-                put_group(source, lane, tap_y, to + lane);
+                put_group(source, lanes + lane, tap_y, to + lane);
             }
         }
-        to += source->run * LANES;
+        to += row_bytes;
     }
 }
 
 /* ---- constants ---------------------------------------------------------------------------------------- */
 
-static hwcmp_dsp_run_channel channel_at(const hwcmp_output_stage *stage, int32_t ch, uint32_t row_length, bool is_literal)
+static hwcmp_dsp_run_channel channel_at(const hwcmp_output_stage *stage, int32_t ch, uint32_t row_length,
+                                        bool is_literal)
 {
     const hwcmp_dsp_channel plain = hwcmp_dsp_channel_at(stage, ch, row_length);
     const int32_t shift = stage->channels->shift[stage->channels->channel_step == 0U ? 0 : ch];
@@ -310,7 +315,7 @@ static hwcmp_dsp_run_channel channel_at(const hwcmp_output_stage *stage, int32_t
     channel.log_scale = 1;
     channel.offset = plain.offset;
     channel.shift = (uint8_t)plain.shift;
-    /* |bias| + row_length * 2^14 bounds the sum; times 2^(d+1) it must stay below 2^31. Values times that fit 16 bits. */
+    /* |bias| + row_length * 2^14 bounds the sum; times 2^(d+1) it must stay below 2^31; values times 2^8 fit 16 bits */
     if (stage->low >= stage->zero_point && d >= 1 && d < MOST_LOG_SCALE) {
         const int32_t limit = (INT32_C(1) << (30 - d)) - (int32_t)(row_length << 14);
         if (plain.bias < limit && plain.bias > -limit) {
@@ -323,8 +328,8 @@ static hwcmp_dsp_run_channel channel_at(const hwcmp_output_stage *stage, int32_t
     return channel;
 }
 
-static void prepare_channels(hwcmp_dsp_run_channel *channels, const hwcmp_output_stage *stage,
-                             const hwcmp_weights *weights, bool is_literal)
+static HWCMP_NOINLINE void prepare_channels(hwcmp_dsp_run_channel *channels, const hwcmp_output_stage *stage,
+                                            const hwcmp_weights *weights, bool is_literal)
 {
     for (int32_t ch = 0; ch < weights->rows; ch++) {
         channels[ch] = channel_at(stage, ch, weights->row_length, is_literal);
@@ -344,7 +349,7 @@ static int32_t shared_kernel_rows(const hwcmp_conv_params *params, int32_t rows)
 
 /* Blocks of 16 pixels: in strips below each other if the width allows, the last one overlapping the one before it if
  * need be; otherwise one behind the other. */
-static void convolve(lane_source *source, hwcmp_dsp_lanes_job *job, int8_t *output)
+static void convolve(const lane_source *source, hwcmp_dsp_lanes_job *job, int8_t *output)
 {
     const hwcmp_conv_params *params = source->params;
     const int32_t width = params->output.w;
@@ -356,7 +361,8 @@ static void convolve(lane_source *source, hwcmp_dsp_lanes_job *job, int8_t *outp
         int32_t before = -1;
         for (int32_t pixel = strip; pixel < source->pixels; pixel += step) {
             const int32_t first = hwcmp_min(pixel, last);
-            fill_tile(source, first, in_strips && before >= 0 ? shared_kernel_rows(params, (first - before) / width) : 0);
+            const bool follows = in_strips && before >= 0;
+            fill_tile(source, first, follows ? shared_kernel_rows(params, (first - before) / width) : 0);
             job->output = output + (uint32_t)first * job->pixel_step;
             hwcmp_dsp_run_lanes(job);
             before = first;
@@ -383,17 +389,18 @@ hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv
     int8_t *const tile = scratch->buf;
     hwcmp_dsp_run_channel *table = (void *)(tile + LANES * (size_t)weights->row_length);
     int8_t *const rest = (int8_t *)(table + weights->rows);
-    lane_source source = {.params = params, .input = input, .outside = pads ? rest : input, .tile = tile,
+    const lane_source source = {.params = params, .input = input, .outside = pads ? rest : input, .tile = tile,
                           .gathered = rest + run_bytes(params), .pixels = pixels,
                           .run = (uint32_t)params->kernel_w * (uint32_t)params->input.c};
     hwcmp_dsp_lanes_job job = {.groups = weights->payload, .tile = tile, .segment_bytes = LANES * shape.width,
-                               .channel = table, .end = table + weights->rows, .pixel_step = weights->rows,
+                               .channel = table, .end = table + weights->rows, .output = output,
+                               .pixel_step = weights->rows,
                                .marks = HWCMP_DSP_FIRST_GROUP | (hwcmp_runs_is_wide(&shape) ? HWCMP_DSP_WIDE : 0U),
                                .pixels = (uint32_t)hwcmp_min(pixels, LANES)};
 
     prepare_channels(table, &stage, weights, pixels < LANES);
-    if (pads) {
-        memset(rest, params->input_zero_point, source.run);
+    for (size_t i = 0; pads && i < run_bytes(params); i += 4U) {
+        hwcmp_dsp_store(rest + i, ((uint32_t)params->input_zero_point & 0xFFU) * 0x01010101U);
     }
     convolve(&source, &job, output);
     hwcmp_dsp_activate(output, (uint32_t)pixels * weights->rows, stage.low, stage.high);

@@ -2,10 +2,10 @@
  *
  * Lists of positions times 16 pixels: the inner loop of conv2d_runs.
  *
- * The tile has 16 bytes for each position of a window: the activations of 16 pixels. An entry of a list adds such a line
- * to 16 lanes of 16 bits in r0-r7 with SXTAB16, after which r0 holds pixels 0 and 2, r1 pixels 1 and 3, r2 pixels 4 and
- * 6 and so on. The lanes wrap, but the difference of the two sums of a group does not: at most 255 weights in a
- * group (the format's rule), |x| <= 128, so it is at most 32640. The multiplication by the group's value goes to 32 bits.
+ * The tile has 16 bytes for each position of a window: the activations of 16 pixels. An entry of a list adds such a
+ * line to 16 lanes of 16 bits in r0-r7 with SXTAB16, after which r0 holds pixels 0 and 2, r1 pixels 1 and 3, r2 pixels
+ * 4 and 6 and so on. The lanes wrap, but the difference of the two sums of a group does not: at most 255 weights in a
+ * group (the format's rule), |x| <= 128, so it is at most 32640. Multiplying by the group's value gives 32 bits.
  */
 #ifndef HWCMP_DSP_RUN_LANES_H
 #define HWCMP_DSP_RUN_LANES_H
@@ -34,16 +34,15 @@ typedef struct {
 } hwcmp_dsp_run_channel;
 
 typedef struct {
-    const uint8_t *groups;                 /*  0: first row's first group; list end, segment and head follow on the stack */
-    uint32_t on_stack[3];                  /*  4 */
-    const int8_t *tile;                    /* 16 */
-    uint32_t segment_bytes;                /* 20: of the tile, from segment to segment */
-    const hwcmp_dsp_run_channel *channel;  /* 24: of the first row */
-    const hwcmp_dsp_run_channel *end;      /* 28: behind that of the last row */
-    int8_t *output;                        /* 32: first pixel, first row's channel */
-    uint32_t pixel_step;                   /* 36: bytes from pixel to pixel */
-    uint32_t marks;                        /* 40: HWCMP_DSP_FIRST_GROUP, and HWCMP_DSP_WIDE for gaps of 8 bits */
-    uint32_t pixels;                       /* 44: 16, or fewer if all channels are LITERAL */
+    const uint8_t *groups;                /*  0: of the first row */
+    const int8_t *tile;                   /*  4 */
+    uint32_t segment_bytes;               /*  8: of the tile, from segment to segment */
+    const hwcmp_dsp_run_channel *channel; /* 12: of the first row */
+    const hwcmp_dsp_run_channel *end;     /* 16: behind that of the last row */
+    int8_t *output;                       /* 20: first pixel, first row's channel */
+    uint32_t pixel_step;                  /* 24: bytes from pixel to pixel */
+    uint32_t marks;                       /* 28: HWCMP_DSP_FIRST_GROUP, and HWCMP_DSP_WIDE for gaps of 8 bits */
+    uint32_t pixels;                      /* 32: 16, or fewer if all channels are LITERAL */
 } hwcmp_dsp_lanes_job;
 
 /* Bits that a head does not use, set in its copy on the stack. */
@@ -86,9 +85,9 @@ HWCMP_DSP_SHARED __attribute__((used)) void hwcmp_dsp_finish_lanes(const hwcmp_d
     "sxtab16 r5, r5, r10, ror #8\n\t"        \
     "sxtab16 r6, r6, r11\n\t"                \
     "sxtab16 r7, r7, r11, ror #8\n\t"
-/* The list whose length is at bit `at` of the head in r9 and whose gaps begin at r8; leaves r8 behind it. Words are loaded
- * so that the last ends with the list; the first turn jumps over what lies before its beginning. An empty list goes to
- * label 89. length = 8 * words + unused, or 4 * words + unused; to_words is the shift to 4 * words. */
+/* The list whose length is at bit `at` of the head in r9 and whose gaps begin at r8; leaves r8 behind it. Words are
+ * loaded so that the last ends with the list; the first turn jumps over what lies before its beginning. An empty list
+ * goes to label 89. length = 8 * words + unused, or 4 * words + unused; to_words is the shift to 4 * words. */
 #define HWCMP_RUN_LIST_HEAD(mask, at, unused_bits, to_bytes, to_words) \
     "ands r11, r9, #" mask "\n\t"                 \
     "beq.w 89f\n\t"                               \
@@ -162,18 +161,17 @@ HWCMP_DSP_SHARED __attribute__((used)) void hwcmp_dsp_finish_lanes(const hwcmp_d
     "add r9, r9, r10, lsl #2\n\t"             \
     HWCMP_RUN_FOUR(OUT)
 
-/* Stack: 0 next group, 4 list end, 8 tile of the segment, 12 head, 16..47 the rest of the job, whose channel and output
- * move on, 48..111 sums of 16 pixels. */
+/* Stack: 0 next group, 4 list end, 8 tile of the segment, 12 head, 16..47 the job from `tile` on, whose channel and
+ * output move on, 48..111 sums of 16 pixels. */
 HWCMP_DSP_NAKED void hwcmp_dsp_run_lanes(const hwcmp_dsp_lanes_job *job HWCMP_DSP_IN_REGISTER)
 {
     __asm__ volatile(
         "push {r3-r11, lr}\n\t"
         "sub sp, sp, #112\n\t"
-        "ldmia r0!, {r1-r6}\n\t"
-        "stmia sp, {r1-r6}\n\t"
-        "ldmia r0!, {r1-r6}\n\t"
-        "add r0, sp, #24\n\t"
-        "stmia r0!, {r1-r6}\n"
+        "ldmia r0, {r1-r9}\n\t"
+        "str r1, [sp]\n\t"
+        "add r0, sp, #16\n\t"
+        "stmia r0, {r2-r9}\n"
         /* a row */
         "1:\n\t"
         "ldr r8, [sp]\n\t"
