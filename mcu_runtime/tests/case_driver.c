@@ -5,7 +5,8 @@
  *
  * CONV2D and FULLY_CONNECTED are the kernels. Input and blob end where RAM must not be read any more; output and
  * scratch lie between guard bytes, scratch has exactly the size asked for. Prints a line per layer (name, scratch
- * bytes, whether it was counted) and HWCMP-TEST-OK at the end. / */
+ * bytes, whether it was counted) and HWCMP-TEST-OK at the end.
+ */
 #include <stdbool.h>
 #include <string.h>
 
