@@ -24,13 +24,22 @@ SEEDED = settings(derandomize=True, deadline=None, database=None, max_examples=1
 VECTOR_DIR = runtime_dir() / "tests" / "vectors"
 
 
-# What the files test_format_<name>.py add to the tests here: HAND_TYPED, MALFORMED, MALFORMED_STATUS (dicts) and
-# IN_FORMAT_MD (names of the blobs typed by hand that FORMAT.md shows).
+# What the files test_format_<name>.py add to the tests here: HAND_TYPED, MALFORMED, MALFORMED_STATUS, VARIANTS (dicts; the
+# last of functions that encode with other options than the default) and IN_FORMAT_MD (names of the blobs typed by hand
+# that FORMAT.md shows).
 _MORE = [importlib.import_module(path.stem) for path in sorted(Path(__file__).parent.glob("test_format_*.py"))]
 
 
 def _more(attribute: str) -> dict:
     return {key: value for module in _MORE for key, value in getattr(module, attribute, {}).items()}
+
+
+VARIANTS = _more("VARIANTS")
+
+
+def encoded(values: np.ndarray) -> dict[str, bytes]:
+    """The blobs of `values` in every admissible format and every variant of a format."""
+    return formats.admissible(values) | {name: encode(values) for name, encode in VARIANTS.items()}
 
 
 @st.composite
@@ -175,7 +184,7 @@ def test_every_format_has_a_blob_typed_by_hand() -> None:
 def test_every_admissible_format_gives_the_values_back(values: np.ndarray) -> None:
     found = formats.admissible(values)
     assert set(found) >= {"dense8"}
-    for data in found.values():
+    for data in encoded(values).values():
         decoded = formats.decode(data)
         assert decoded.dtype == np.int8 and decoded.flags.c_contiguous and decoded.flags.writeable
         np.testing.assert_array_equal(decoded, values)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_formats import HAND_TYPED, MALFORMED, MALFORMED_STATUS, NAMES, weights
+from test_formats import HAND_TYPED, MALFORMED, MALFORMED_STATUS, NAMES, encoded, weights
 
 import keras_hwcompress
 from keras_hwcompress import formats
@@ -141,6 +141,24 @@ def test_every_bit_flip_of_larger_blobs_gives_a_status_or_the_values_python_read
             agreed(driver, [blob[:at] + bytes([value]) + blob[at + 1 :] for at, value in flips])
 
 
+def _layers() -> Iterator[np.ndarray]:
+    """Weights of layers: sparse ternary ones, normally distributed ones, groups of zeros, few levels; odd row lengths."""
+    rng = np.random.default_rng(7)
+    for shape, density in (((16, 144), 0.35), ((16, 289), 0.2), ((5, 1031), 0.1), ((9, 576), 0.03), ((33, 9), 0.5)):
+        yield (rng.choice([-127, 0, 127], shape, p=[density / 2, 1 - density, density / 2])).astype(np.int8)
+    for shape, scale, density in (((8, 301), 25, 1), ((8, 300), 25, 0.3), ((8, 640), 3, 0.6), ((3, 2000), 50, 0.02)):
+        yield (np.clip(np.round(rng.normal(0, scale, shape)), -128, 127) * (rng.random(shape) < density)).astype(np.int8)
+    yield (rng.integers(-60, 61, (8, 64, 4)) * (rng.random((8, 64, 1)) < 0.2)).reshape(8, 256).astype(np.int8)
+    yield rng.integers(-3, 4, (16, 147)).astype(np.int8)
+
+
+def test_the_weights_of_layers_come_out_as_they_went_in(driver: Path) -> None:
+    for values in _layers():
+        for name, (status, found) in zip(encoded(values), run_driver(driver, list(encoded(values).values())), strict=True):
+            assert status == 0, name
+            np.testing.assert_array_equal(found, values, err_msg=name)
+
+
 def _header(**fields: int) -> bytes:
     return blobs.pack_header(blobs.Header(**{"version": 1, "reserved": 0, "layout": 0, "param": 0, **fields}))
 
@@ -242,7 +260,7 @@ def test_any_range_of_rows_unpacks_as_python_decodes_it(library: ctypes.CDLL, da
     first = data.draw(st.integers(0, rows))
     count = data.draw(st.integers(0, rows - first))
     stride = length + data.draw(st.integers(0, 5))
-    for name, blob in formats.admissible(values).items():
+    for name, blob in encoded(values).items():
         memory, opened = _aligned(blob), Weights()
         assert library.hwcmp_weights_open(memory.ctypes.data, len(blob), ctypes.byref(opened)) == 0
         assert (opened.rows, opened.row_length, opened.layout, opened.param) == (rows, length, 0, blob[7])

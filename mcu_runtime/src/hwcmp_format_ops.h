@@ -94,6 +94,31 @@ static inline bool hwcmp_padding_is_zero(const uint8_t *section, uint32_t bytes)
     return true;
 }
 
+#if defined(__GNUC__)
+#define HWCMP_ASSUME_ALIGNED4(pointer) __builtin_assume_aligned(pointer, 4)
+#else
+#define HWCMP_ASSUME_ALIGNED4(pointer) (pointer)
+#endif
+
+/* Sets weights to zero in whole words, which the memset of small C libraries does not. */
+static inline void hwcmp_fill_zeros(int8_t *out, uint32_t count)
+{
+    for (; count > 0U && ((uintptr_t)out & 3U) != 0U; count--) {
+        *out++ = 0;
+    }
+    for (; count >= 16U; count -= 16U) {
+        int8_t *const words = HWCMP_ASSUME_ALIGNED4(out);
+        words[0] = words[1] = words[2] = words[3] = 0;
+        words[4] = words[5] = words[6] = words[7] = 0;
+        words[8] = words[9] = words[10] = words[11] = 0;
+        words[12] = words[13] = words[14] = words[15] = 0;
+        out += 16;
+    }
+    for (; count > 0U; count--) {
+        *out++ = 0;
+    }
+}
+
 #ifdef __cplusplus
 }
 #endif
