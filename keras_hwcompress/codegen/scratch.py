@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from keras_hwcompress.codegen import scratch_mve
 from keras_hwcompress.codegen.scratch_depthwise import depthwise_bytes
 from keras_hwcompress.tflite.layers import Conv, ConvAdd, FullyConnected, Layer
 
@@ -141,6 +142,14 @@ def _dsp_conv2d_runs(layer: Conv, rows: _Rows) -> int:
     return _DSP_LANES * rows.length + _DSP_CHANNEL_BYTES * rows.count + 5 * kernel_row
 
 
+def _mve_conv2d(layer: Conv, rows: _Rows) -> int:
+    return scratch_mve.conv2d_bytes(layer, rows.tile if rows.unpacked else None) + _unaligned_rows(rows)
+
+
+def _mve_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
+    return scratch_mve.depthwise_bytes(layer, rows.tile if rows.unpacked else None) + _unaligned_rows(rows)
+
+
 _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("ref", "conv2d"): _ref_conv2d,
     ("ref", "depthwise_conv2d"): _ref_rows,
@@ -150,4 +159,7 @@ _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("dsp", "depthwise_conv2d"): _dsp_depthwise_conv2d,
     ("dsp", "fully_connected"): _dsp_fully_connected,
     ("dsp", "conv2d_runs"): _dsp_conv2d_runs,
+    ("mve", "conv2d"): _mve_conv2d,
+    ("mve", "depthwise_conv2d"): _mve_depthwise_conv2d,
+    ("mve", "fully_connected"): _ref_rows,
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Random layers for dsp_driver.c: any legal shape, and numbers drawn towards the edges of every bound.
+ * Random layers for arm_driver.c: any legal shape, and numbers drawn towards the edges of every bound.
  */
-#ifndef DSP_LAYERS_H
-#define DSP_LAYERS_H
+#ifndef ARM_LAYERS_H
+#define ARM_LAYERS_H
 
 #include <stdbool.h>
 #include <string.h>
@@ -178,14 +178,14 @@ static void pick_window(hwcmp_conv_params *params, bool common)
 
 static void pick_conv(layer *item)
 {
-    static const int16_t depths[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 29};
+    static const int16_t depths[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 29, 32};
     hwcmp_conv_params *params = &item->conv;
     const bool depthwise = item->op == DEPTHWISE_CONV2D;
     const int32_t extent = one_in(6) ? 40 : (one_in(4) ? 2 : 9);
 
     params->input.h = (int16_t)pick(1, extent);
     params->input.w = (int16_t)pick(1, depthwise ? extent : (extent < 9 ? extent : 9));
-    params->input.c = depthwise ? (int16_t)pick(1, 6) : depths[pick(0, 12)];
+    params->input.c = depthwise ? (int16_t)pick(1, extent < 9 ? 70 : 6) : depths[pick(0, 12)];
     pick_window(params, one_in(2));
     params->output.c = (int16_t)pick(1, one_in(8) ? 80 : 9);
     if (depthwise) {
@@ -275,6 +275,7 @@ static void pick_scales(hwcmp_binary_params *params)
 
 static void pick_add(hwcmp_binary_params *params)
 {
+    memset(params, 0, sizeof *params);
     for (int axis = 0; axis < 4; axis++) {
         params->shape[axis] = pick(1, axis == 3 ? 20 : 4);
     }
@@ -284,6 +285,28 @@ static void pick_add(hwcmp_binary_params *params)
     params->a_zero_point = pick_zero_point();
     params->b_zero_point = pick_zero_point();
     params->output_zero_point = pick_zero_point();
+    pick_activation(&params->activation_min, &params->activation_max);
+}
+
+/* ---- pooling ------------------------------------------------------------------------------------------- */
+
+/* Padding less than the filter; now and then one output fewer than fit. */
+static void pick_pool_axis(int16_t *input, int16_t *filter, int16_t *stride, int16_t *pad, int16_t *output)
+{
+    *input = (int16_t)pick(1, one_in(4) ? 20 : 6);
+    *filter = (int16_t)pick(1, one_in(4) ? 9 : 3);
+    *stride = (int16_t)pick(1, 3);
+    *pad = (int16_t)pick(0, *filter - 1);
+    *output = (int16_t)((*input + *pad - 1) / *stride + 1);
+    *output = (int16_t)(*output > 1 && one_in(2) ? *output - 1 : *output);
+}
+
+static void pick_pool(hwcmp_pool_params *params)
+{
+    pick_pool_axis(&params->input.h, &params->filter_h, &params->stride_h, &params->pad_top, &params->output.h);
+    pick_pool_axis(&params->input.w, &params->filter_w, &params->stride_w, &params->pad_left, &params->output.w);
+    params->input.c = (int16_t)pick(1, one_in(2) ? 36 : 6);
+    params->output.c = params->input.c;
     pick_activation(&params->activation_min, &params->activation_max);
 }
 

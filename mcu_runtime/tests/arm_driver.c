@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Target test driver: random layers through the reference arm and the DSP arm of one image, compared bit for bit, then
+ * Target test driver: random layers through the reference arm and another arm of one image, compared bit for bit, then
  * the layers whose instructions are counted. The reference arm is compiled with its public names prefixed by ref_.
  *
  * CASES layers of each kind from SEED. Input and weights lie before protected memory, so that reading beyond the last
@@ -8,7 +8,7 @@
  * Prints a line per layer with weights (shape, scratch bytes of both arms) and HWCMP-TEST-OK at the end.
  */
 #include "count_markers.h"
-#include "dsp_layers.h"
+#include "arm_layers.h"
 #include "port.h"
 
 enum { GUARD = 16, OUTPUT_BYTES = 64 << 10, SCRATCH_BYTES = 64 << 10, FILL = 0xA5 };
@@ -20,6 +20,8 @@ hwcmp_status ref_hwcmp_depthwise_conv2d_s8(const hwcmp_scratch *, const hwcmp_co
 hwcmp_status ref_hwcmp_fully_connected_s8(const hwcmp_scratch *, const hwcmp_fully_connected_params *,
                                           const hwcmp_weights *, const hwcmp_channels *, const int8_t *, int8_t *);
 hwcmp_status ref_hwcmp_add_s8(const hwcmp_binary_params *, const int8_t *, const int8_t *, int8_t *);
+hwcmp_status ref_hwcmp_average_pool_s8(const hwcmp_pool_params *, const int8_t *, int8_t *);
+hwcmp_status ref_hwcmp_max_pool_s8(const hwcmp_pool_params *, const int8_t *, int8_t *);
 size_t ref_hwcmp_conv2d_s8_scratch_bytes(const hwcmp_conv_params *, const hwcmp_weights *);
 size_t ref_hwcmp_depthwise_conv2d_s8_scratch_bytes(const hwcmp_conv_params *, const hwcmp_weights *);
 size_t ref_hwcmp_fully_connected_s8_scratch_bytes(const hwcmp_fully_connected_params *, const hwcmp_weights *);
@@ -207,6 +209,34 @@ static void check_add(bool counts, const hwcmp_binary_params *params)
     compare(begin, count);
 }
 
+typedef hwcmp_status (*pool_function)(const hwcmp_pool_params *, const int8_t *, int8_t *);
+
+static void check_pool(bool counts, const hwcmp_pool_params *params, pool_function reference, pool_function function)
+{
+    const uint32_t input_bytes = (uint32_t)params->input.h * (uint32_t)params->input.w * (uint32_t)params->input.c;
+    const uint32_t count = (uint32_t)params->output.h * (uint32_t)params->output.w * (uint32_t)params->output.c;
+    const uint32_t begin = GUARD + (uint32_t)pick(0, 3);
+    int8_t *input = (int8_t *)(uintptr_t)(WALL - input_bytes);
+
+    fill_random(input, input_bytes);
+    if (reference(params, input, expected) != HWCMP_OK) {
+        fail("status of the reference arm", 0);
+    }
+    memset(received, FILL, sizeof received);
+    if (counts) {
+        COUNT_START();
+    }
+    const hwcmp_status status = function(params, input, received + begin);
+    if (counts) {
+        COUNT_STOP();
+        COUNT_REPORT();
+    }
+    if (status != HWCMP_OK) {
+        fail("status", 0U - (uint32_t)status);
+    }
+    compare(begin, count);
+}
+
 /* ---- the layers whose instructions are counted --------------------------------------------------------- */
 
 static void plain_numbers(layer *item, int32_t rows, uint32_t length, uint32_t input_bytes)
@@ -268,10 +298,34 @@ static void count_fully_connected(const char *name, int32_t length, int32_t rows
 
 static void count_add(const char *name, int8_t a_shift, int8_t b_shift)
 {
-    const hwcmp_binary_params params = {{1, 16, 16, 16}, {4096, 256, 16, 1}, {4096, 256, 16, 1}, 1073741824, 1717986918,
-                                        1455063552, a_shift, b_shift, -18, 20, -5, 7, 3, -128, 127};
+    const hwcmp_binary_params params = {.shape = {1, 16, 16, 16},
+                                        .a_stride = {4096, 256, 16, 1},
+                                        .b_stride = {4096, 256, 16, 1},
+                                        .a_multiplier = 1073741824,
+                                        .b_multiplier = 1717986918,
+                                        .output_multiplier = 1455063552,
+                                        .a_shift = a_shift,
+                                        .b_shift = b_shift,
+                                        .output_shift = -18,
+                                        .left_shift = 20,
+                                        .a_zero_point = -5,
+                                        .b_zero_point = 7,
+                                        .output_zero_point = 3,
+                                        .activation_min = -128,
+                                        .activation_max = 127};
     check_add(true, &params);
     put_count(name, 4096U, 0U);
+}
+
+static void count_pools(void)
+{
+    const hwcmp_pool_params average = {{8, 8, 64}, {1, 1, 64}, 8, 8, 8, 8, 0, 0, -128, 127};
+    const hwcmp_pool_params most = {{32, 32, 16}, {16, 16, 16}, 2, 2, 2, 2, 0, 0, -128, 127};
+
+    check_pool(true, &average, ref_hwcmp_average_pool_s8, hwcmp_average_pool_s8);
+    put_count("average_pool8x8_64_8x8", 8U * 8U * 64U, 0U);
+    check_pool(true, &most, ref_hwcmp_max_pool_s8, hwcmp_max_pool_s8);
+    put_count("max_pool2x2_16_32x32", 32U * 32U * 16U, 0U);
 }
 
 static void count_all(void)
@@ -297,12 +351,14 @@ static void count_all(void)
     count_fully_connected("fully_connected_490to30", 490, 30);
     count_add("add_one_operand_shifted", 0, -1);
     count_add("add_both_operands_shifted", -2, -1);
+    count_pools();
 }
 
 int main(void)
 {
     static layer item;
     hwcmp_binary_params add;
+    hwcmp_pool_params pool;
 
     build_wall();
     for (int32_t i = 0; i < CASES; i++) {
@@ -314,6 +370,9 @@ int main(void)
         check_layer(&item, false);
         pick_add(&add);
         check_add(false, &add);
+        pick_pool(&pool);
+        check_pool(false, &pool, ref_hwcmp_average_pool_s8, hwcmp_average_pool_s8);
+        check_pool(false, &pool, ref_hwcmp_max_pool_s8, hwcmp_max_pool_s8);
     }
     count_all();
     put_number("stack ", (int32_t)port_stack_used());
