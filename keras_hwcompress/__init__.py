@@ -25,6 +25,8 @@ _PUBLIC = {
     "wrap_report": "training",
     "strip": "training",
     "set_strength": "training",
+    "compress_layerwise": "search",
+    "layer_significance": "search",
     "Converter": "converter",
     "compress_tflite": "tflite.compress",
     "expand_tflite": "tflite.compress",

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_hwcompress.errors import HwcmpError
 from keras_hwcompress.training.models import check_model, leaf_layers, sync_state
+from keras_hwcompress.training.wrapper import CompressedLayer
 
 L = keras.layers
 
@@ -53,16 +54,12 @@ def reestimate_batch_norm(model: keras.Model, inputs: Any, batch_size: int = 256
 
 def _average(model: keras.Model, norms: list[L.BatchNormalization], parts: list[np.ndarray], batch_size: int) -> None:
     """A moving average whose momentum is the share of samples seen so far is their mean."""
-    momenta = [layer.momentum for layer in norms]
-    try:
+    with _attributes([(layer, "momentum", layer.momentum) for layer in norms]):
         for start in range(0, len(parts[0]), batch_size):
             batch = [ops.convert_to_tensor(part[start : start + batch_size]) for part in parts]
             for layer in norms:
                 layer.momentum = start / (start + len(batch[0]))
             model(batch if len(batch) > 1 else batch[0], training=True)
-    finally:
-        for layer, momentum in zip(norms, momenta, strict=True):
-            layer.momentum = momentum
 
 
 @contextlib.contextmanager
@@ -79,13 +76,25 @@ def _only_statistics_change(model: keras.Model, norms: list[L.BatchNormalization
 
 @contextlib.contextmanager
 def without_noise(model: keras.Model) -> Iterator[None]:
-    """Switches dropout and noise layers off for code that runs a model in training mode, eagerly or traced anew."""
-    found = [(layer, name) for _, layer in leaf_layers(model) for kind, name in _NOISE.items() if type(layer) is kind]
-    values = [getattr(layer, name) for layer, name in found]
-    for layer, name in found:
-        setattr(layer, name, 0.0)
+    """Switches dropout and noise off for code that runs a model in training mode, eagerly or traced anew.
+
+    Input ranges stand still, too: at momentum 1 nothing new comes in.
+    """
+    layers = [layer for _, layer in leaf_layers(model)]
+    noisy = [(layer, name, 0.0) for layer in layers for kind, name in _NOISE.items() if type(layer) is kind]
+    ranges = [layer.input_range for layer in layers if isinstance(layer, CompressedLayer) and layer.input_range]
+    with _attributes([*noisy, *((item, "momentum", 1.0) for item in ranges)]):
+        yield
+
+
+@contextlib.contextmanager
+def _attributes(settings: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Sets (object, attribute, value) for a while."""
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in settings]
     try:
+        for owner, name, value in settings:
+            setattr(owner, name, value)
         yield
     finally:
-        for (layer, name), value in zip(found, values, strict=True):
-            setattr(layer, name, value)
+        for owner, name, value in before:
+            setattr(owner, name, value)

@@ -23,7 +23,7 @@ class InputRange:
     """
 
     def __init__(self, wrapper: keras.layers.Layer, momentum: float = 0.99) -> None:
-        self._momentum = momentum
+        self.momentum = momentum
         self._low, self._high, self._seen = (
             wrapper.add_weight(
                 name=f"input_{name}", shape=(), dtype="float32", initializer="zeros", trainable=False, autocast=False
@@ -47,7 +47,7 @@ class InputRange:
     def _follow(self, values: Tensor) -> None:
         news = (ops.minimum(ops.min(values), 0.0), ops.maximum(ops.max(values), 0.0), ops.ones(()))
         for variable, new in zip((self._low, self._high, self._seen), news, strict=True):
-            variable.assign(self._momentum * ops.convert_to_tensor(variable) + (1.0 - self._momentum) * new)
+            variable.assign(self.momentum * ops.convert_to_tensor(variable) + (1.0 - self.momentum) * new)
 
 
 def _fake_quantize(values: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class KernelState:
 
     def __init__(self, wrapper: keras.layers.Wrapper, spec: KernelSpec) -> None:
         self.spec = spec
-        self.kernel = getattr(wrapper.layer, spec.name)
+        self.kernel = spec.of(wrapper.layer)
         self.shape: tuple[int, ...] = tuple(self.kernel.shape)
         self.variables: dict[str, keras.Variable] = {}
         self._wrapper = wrapper

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,8 @@ from keras import ops
 
 from keras_hwcompress.errors import HwcmpError
 from keras_hwcompress.training.folding import folded_dense
-from keras_hwcompress.training.kernels import KernelSpec
 from keras_hwcompress.training.models import Rebuilder, check_model, compressed_layers, copy_weights, leaf_layers
+from keras_hwcompress.training.recurrent import unrolled
 from keras_hwcompress.training.wrapper import CompressedLayer
 
 Layer = keras.layers.Layer
@@ -28,7 +29,8 @@ class Promise:
     Attributes:
         path: the layer, `nested_model/name` inside nested models.
         layer: the layer's own name.
-        kernel: the kernel's attribute name ("kernel", "depthwise_kernel", "pointwise_kernel").
+        kernel: the kernel's name ("kernel", "depthwise_kernel", "recurrent_kernel"), with the part of it that becomes
+            a tensor of its own if there are several.
         rows: output channels.
         row_length: weights per output channel.
         levels: most distinct values in any one output channel.
@@ -51,17 +53,22 @@ def promises(model: keras.Model) -> tuple[Promise, ...]:
         UnsupportedModelError: as `wrap`.
     """
     check_model(model)
-    return tuple(
-        _promise(path, layer.name, state.spec, ops.convert_to_numpy(layer.forward_kernels()[state.spec.name]))
-        for path, layer in compressed_layers(model)
-        for state in layer.states
-    )
+    return tuple(promise for _, promise, _ in promised_rows(model))
 
 
-def _promise(path: str, name: str, spec: KernelSpec, kernel: np.ndarray) -> Promise:
-    rows = spec.rows(kernel)
+def promised_rows(model: keras.Model) -> Iterator[tuple[CompressedLayer, Promise, np.ndarray]]:
+    """(layer, promise, float rows of shape (rows, row_length)) of every promise, in model order."""
+    for path, layer in compressed_layers(model):
+        forward = layer.forward_kernels()
+        for state in layer.states:
+            kernel = ops.convert_to_numpy(forward[state.spec.name])
+            for name, rows in state.spec.stored_parts(layer.layer, kernel):
+                yield layer, _promise(path, layer.name, name, rows), rows
+
+
+def _promise(path: str, layer: str, kernel: str, rows: np.ndarray) -> Promise:
     levels = max(len(np.unique(row)) for row in rows)
-    return Promise(path, name, spec.name, *rows.shape, levels, int(np.count_nonzero(rows == 0)))
+    return Promise(path, layer, kernel, *rows.shape, levels, int(np.count_nonzero(rows == 0)))
 
 
 def strip(
@@ -71,7 +78,7 @@ def strip(
 
     Names are kept. A wrapped Dense into whose columns the converter would fold a BatchNormalization (see `folding`)
     becomes Reshape - Conv2D 1x1 (with the name of the Dense) - Reshape; a Sequential model that needs this becomes a
-    functional one. A model without wrapped layers is copied.
+    functional one. Recurrent layers, wrapped or not, are unrolled (see `recurrent`). A model without either is copied.
 
     Args:
         model: a wrapped model; it is left alone.
@@ -82,18 +89,18 @@ def strip(
 
     Raises:
         HwcmpError: a strength below 1, a scheduled rule without its callback, non-finite weights (naming the layer), or an unknown name in `as_conv`.
-        UnsupportedModelError: as `wrap`.
+        UnsupportedModelError: as `wrap`, or a recurrent layer that cannot be unrolled (naming it).
     """
     check_model(model)
     if not allow_partial:
         _refuse_partial(model)
     _refuse_non_finite(model)
     convs = folded_dense(model) | _named_dense(model, as_conv)
-    reshaped = _DenseAsConv()
+    reshaped, paths = _DenseAsConv(), {id(layer): path for path, layer in leaf_layers(model)}
 
     def make(layer: Layer) -> Layer:
         inner = layer.layer if isinstance(layer, CompressedLayer) else layer
-        plain = _plain(inner, dtype)
+        plain = _plain(inner, paths.get(id(layer), inner.name), dtype)
         return reshaped.register(plain) if id(layer) in convs else plain
 
     rebuilder = Rebuilder(make, reshaped.call if convs else None)
@@ -167,8 +174,8 @@ def _named_dense(model: keras.Model, paths: tuple[str, ...]) -> set[int]:
     return {dense[path] for path in paths}
 
 
-def _plain(layer: Layer, dtype: str | None) -> Layer:
-    config = layer.get_config()
+def _plain(layer: Layer, path: str, dtype: str | None) -> Layer:
+    config = unrolled(layer, path, layer.get_config())
     return layer.__class__.from_config(config if dtype is None else _with_dtype(config, dtype))
 
 

@@ -28,7 +28,8 @@ class CompressedLayer(keras.layers.Wrapper):
     kernel.
 
     Args:
-        layer: Dense, Conv1D, Conv2D, DepthwiseConv2D or SeparableConv2D.
+        layer: Dense, Conv1D, Conv2D, DepthwiseConv2D, SeparableConv2D, GRU, LSTM, SimpleRNN or a Bidirectional of
+            these; recurrent layers without initial state and mask.
         rule: what its kernels must become.
         quantize_inputs: whether training also sees the layer's inputs rounded to int8, as the converted model does.
 
@@ -47,8 +48,10 @@ class CompressedLayer(keras.layers.Wrapper):
         self.rule = rule
         self.quantize_inputs = bool(quantize_inputs)
         self.states: tuple[KernelState, ...] = ()
+        self.input_range: InputRange | None = None
         self.supports_masking = layer.supports_masking
-        self._passes_training = "training" in inspect.signature(layer.call).parameters
+        arguments = inspect.signature(layer.call).parameters
+        self._passes_training, self._takes_mask = "training" in arguments, "mask" in arguments
 
     def build(self, input_shape: Any = None) -> None:
         """Builds the inner layer, then the state."""
@@ -58,7 +61,7 @@ class CompressedLayer(keras.layers.Wrapper):
         self.strength = self.add_weight(
             name="strength", shape=(), dtype="float32", initializer=first, trainable=False, autocast=False
         )
-        self._input_range = InputRange(self) if self.quantize_inputs else None
+        self.input_range = InputRange(self) if self.quantize_inputs else None
         states = tuple(KernelState(self, spec) for spec in kernels_of(self.layer))
         for state in states:
             self.rule.build(state)
@@ -67,13 +70,19 @@ class CompressedLayer(keras.layers.Wrapper):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """The inner layer's output with the forward kernels in place of its own."""
-        if self._input_range is not None:
-            inputs = self._input_range.quantize(inputs, bool(training))
+        if self.input_range is not None:
+            inputs = self.input_range.quantize(inputs, bool(training))
         forward = {id(state.kernel): self._forward(state) for state in self.states}
         trainable = [forward.get(id(v), v.value) for v in self.layer.trainable_variables]
         fixed = [forward.get(id(v), v.value) for v in self.layer.non_trainable_variables]
+        if self._takes_mask and getattr(inputs, "_keras_mask", None) is not None:
+            raise UnsupportedModelError(
+                f"layer {self.name!r}: a mask reaches it (Masking or mask_zero), and masked time steps cannot be "
+                f"converted to int8; remove the mask, or leave the layer unwrapped (rule None)"
+            )
         extra = {"training": training} if self._passes_training else {}
-        outputs, _ = self.layer.stateless_call(trainable, fixed, inputs, **extra)
+        outputs, updated = self.layer.stateless_call(trainable, fixed, inputs, **extra)
+        self._advance_seeds(updated)
         return outputs
 
     def forward_kernels(self) -> dict[str, Tensor]:
@@ -99,6 +108,13 @@ class CompressedLayer(keras.layers.Wrapper):
         """The wrapper of `get_config`, with new weights."""
         rule = keras.saving.deserialize_keras_object(config["rule"], custom_objects=custom_objects)
         return super().from_config({**config, "rule": rule}, custom_objects=custom_objects)
+
+    def _advance_seeds(self, updated: list[Tensor]) -> None:
+        """Keeps the new states of random generators (dropout inside a recurrent layer), which are no weights."""
+        weights = {id(weight) for weight in self.layer.weights}
+        for variable, value in zip(self.layer.non_trainable_variables, updated, strict=True):
+            if id(variable) not in weights:
+                variable.assign(value)
 
     def _forward(self, state: KernelState) -> Tensor:
         latent = state.latent()
