@@ -168,14 +168,7 @@ class _Kernel:
 
 
 def _promised_kernels(model: keras.Model) -> list[_Kernel]:
-    promises = iter(training.promises(model))
-    found = []
-    for _, layer in training.compressed_layers(model):
-        forward = layer.forward_kernels()
-        for state in layer.states:
-            rows = state.spec.rows(keras.ops.convert_to_numpy(forward[state.spec.name]))
-            found.append(_Kernel(next(promises), rows, isinstance(layer.rule, training.Nary)))
-    return found
+    return [_Kernel(promise, rows, isinstance(layer.rule, training.Nary)) for layer, promise, rows in training.promised_rows(model)]
 
 
 def _samples(source: Any, model: keras.Model) -> list[list[np.ndarray]]:

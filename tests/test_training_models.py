@@ -164,11 +164,11 @@ def test_the_report_names_every_layer_and_why_it_is_skipped():
 
 
 def test_unsupported_layers_are_skipped_with_a_warning_and_stay_in_the_report():
-    inner = [keras.Input((6, 4)), L.LSTM(3, name="memory"), L.Dense(2, name="out")]
-    with pytest.warns(UserWarning, match="layer 'memory' is skipped: the layer type LSTM is not supported"):
+    inner = [keras.Input((6, 4)), L.Conv1DTranspose(3, 2, name="memory"), L.Dense(2, name="out")]
+    with pytest.warns(UserWarning, match="layer 'memory' is skipped: the layer type Conv1DTranspose is not supported"):
         result = wrap(keras.Sequential(inner), Nary(3))
     row = next(row for row in wrap_report(result) if row.path == "memory")
-    assert not row.wrapped and "LSTM is not supported (supported: Dense, Conv1D" in row.reason
+    assert not row.wrapped and "Conv1DTranspose is not supported (supported: Dense, Conv1D" in row.reason
 
 
 def test_a_selector_that_wraps_nothing_warns_and_a_plan_that_wraps_nothing_is_an_error():

@@ -254,8 +254,10 @@ def test_a_rule_survives_serialisation(rule):
 
 
 def test_layers_that_cannot_be_constrained_are_refused_with_the_reason():
-    with pytest.raises(UnsupportedModelError, match="layer 'lstm': the layer type LSTM is not supported"):
-        CompressedLayer(keras.layers.LSTM(3, name="lstm"), Nary(3))
+    with pytest.raises(UnsupportedModelError, match="layer 'up': the layer type Conv1DTranspose is not supported"):
+        CompressedLayer(keras.layers.Conv1DTranspose(3, 2, name="up"), Nary(3))
+    with pytest.raises(UnsupportedModelError, match="layer 'lstm': it keeps its state between batches"):
+        CompressedLayer(keras.layers.LSTM(3, stateful=True, name="lstm"), Nary(3))
     lora = keras.layers.Dense(3, name="adapted")
     lora.build((None, 4))
     lora.enable_lora(2)
