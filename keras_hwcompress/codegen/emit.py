@@ -259,6 +259,7 @@ def _binary_fields(layer: Binary) -> dict[str, Any]:
     return _fields(
         layer, "shape", "a_stride", "b_stride", "a_multiplier", "b_multiplier", "output_multiplier", "a_shift", "b_shift",
         "output_shift", "left_shift", "a_zero_point", "b_zero_point", "output_zero_point", "activation_min", "activation_max",
+        "affine_a", "affine_b", "affine_c", "affine_shift",
     )  # fmt: skip
 
 

@@ -51,6 +51,8 @@ BinaryParams = _struct(
     (c_int32, "a_multiplier b_multiplier output_multiplier"),
     (c_int8, "a_shift b_shift output_shift left_shift"),
     (c_int16, "a_zero_point b_zero_point output_zero_point activation_min activation_max"),
+    (c_int32, "affine_a affine_b affine_c"),
+    (c_int8, "affine_shift"),
 )
 ConcatParams = _struct("hwcmp_concat_params", (c_int32, "outer count"), (c_void_p, "inner"))
 PadParams = _struct("hwcmp_pad_params", (_Four, "shape before after"), (c_int8, "value"))

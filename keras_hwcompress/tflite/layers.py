@@ -109,7 +109,10 @@ class FullyConnected(Layer):
 
 @dataclass(frozen=True, slots=True)
 class Binary(Layer):
-    """op "add", "sub" or "mul"; shapes and strides in four axes, stride 0 broadcasts."""
+    """op "add", "sub" or "mul"; shapes and strides in four axes, stride 0 broadcasts.
+
+    affine_shift: not 0 if (a * affine_a + b * affine_b + affine_c) >> affine_shift, clamped, is the same for every pair.
+    """
 
     shape: tuple[int, int, int, int]
     a_stride: tuple[int, int, int, int]
@@ -126,6 +129,10 @@ class Binary(Layer):
     output_zero_point: int
     activation_min: int
     activation_max: int
+    affine_a: int = 0
+    affine_b: int = 0
+    affine_c: int = 0
+    affine_shift: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
 
 from keras_hwcompress.errors import UnsupportedModelError
 from keras_hwcompress.tflite import luts
+from keras_hwcompress.tflite.affine_add import AffineAdd, Operand, Output, find_affine
 from keras_hwcompress.tflite.arithmetic import RELU, RELU6, RELU_N1_TO_1, quantize_multiplier
 from keras_hwcompress.tflite.axes import contiguous_strides, four_axes
 from keras_hwcompress.tflite.layers import Affine, Binary, Layer, Lut
@@ -42,8 +44,19 @@ def _binary(view: OpView, op: str, constants: Mapping[str, int]) -> Layer:
 
 
 def add(view: OpView) -> Layer:
-    """ADD."""
-    return _binary(view, "add", _sum_constants(view))
+    """ADD, with its affine form where there is one."""
+    constants = _sum_constants(view)
+    return _binary(view, "add", constants | asdict(_affine_add(view, constants)))
+
+
+def _affine_add(view: OpView, constants: Mapping[str, int]) -> AffineAdd:
+    a, b = (
+        Operand(view.int8_input(number).zero_point, constants[f"{name}_multiplier"], constants[f"{name}_shift"])
+        for number, name in enumerate("ab")
+    )
+    zero_point = view.int8_output().zero_point
+    output = Output(zero_point, constants["output_multiplier"], constants["output_shift"], *view.activation())
+    return find_affine(a, b, output, constants["left_shift"])
 
 
 def sub(view: OpView) -> Layer:

@@ -137,12 +137,16 @@ HWCMP_MUST_CHECK hwcmp_status hwcmp_fully_connected_runs_s8(const hwcmp_scratch 
 /* add, sub, mul. shape is the output's, right-aligned in four axes; a stride of 0 broadcasts that axis.
  * add, sub: out = rq(rq((a - a_zero_point) << left_shift, a) +- rq(..., b), output), left_shift 0..23; mul:
  * rq((a - a_zero_point) * (b - b_zero_point), output). The output may be the same buffer as an input that is not
- * broadcast. */
+ * broadcast.
+ * affine_shift 1..30 promises that (a * affine_a + b * affine_b + affine_c) >> affine_shift, clamped to the activation's
+ * range, is the same for every a and b, and that no such sum leaves int32_t; 0 promises nothing. */
 typedef struct {
     int32_t shape[4], a_stride[4], b_stride[4];
     int32_t a_multiplier, b_multiplier, output_multiplier;
     int8_t a_shift, b_shift, output_shift, left_shift;
     int16_t a_zero_point, b_zero_point, output_zero_point, activation_min, activation_max;
+    int32_t affine_a, affine_b, affine_c;
+    int8_t affine_shift;
 } hwcmp_binary_params;
 
 HWCMP_MUST_CHECK hwcmp_status hwcmp_add_s8(const hwcmp_binary_params *params, const int8_t *a, const int8_t *b, int8_t *output);

@@ -103,11 +103,17 @@ static inline int32_t hwcmp_dsp_offset(int32_t zero_point, int32_t right_shift)
     return (int32_t)((uint32_t)(2 * zero_point + 1) << right_shift) >> 1;
 }
 
+/* From a value that is doubled already, saturated to int8. */
+static inline int32_t hwcmp_dsp_scale_twice(int32_t twice, int32_t multiplier, int32_t offset, int32_t right_shift)
+{
+    const int32_t high = hwcmp_dsp_high_mac(twice, multiplier, offset + (twice >> 31));
+    return hwcmp_dsp_saturate8(high >> right_shift);
+}
+
 /* Any |value| < 2^30, saturated to int8. */
 static inline int32_t hwcmp_dsp_scale(int32_t value, int32_t multiplier, int32_t offset, int32_t right_shift)
 {
-    const int32_t high = hwcmp_dsp_high_mac(2 * value, multiplier, offset + (value >> 31));
-    return hwcmp_dsp_saturate8(high >> right_shift);
+    return hwcmp_dsp_scale_twice(2 * value, multiplier, offset, right_shift);
 }
 
 /* One output channel as the assembly loops read it. A channel outside the bounds above has shift 0 and its true

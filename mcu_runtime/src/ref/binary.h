@@ -33,7 +33,8 @@ static inline bool hwcmp_binary_params_valid(const hwcmp_binary_params *params)
         !hwcmp_shift_valid(params->b_shift) || !hwcmp_shift_valid(params->output_shift) || params->left_shift < 0 ||
         params->left_shift > HWCMP_MAX_LEFT_SHIFT || !hwcmp_is_int8(params->a_zero_point) ||
         !hwcmp_is_int8(params->b_zero_point) || !hwcmp_is_int8(params->output_zero_point) ||
-        !hwcmp_range_valid(params->activation_min, params->activation_max)) {
+        !hwcmp_range_valid(params->activation_min, params->activation_max) || params->affine_shift < 0 ||
+        params->affine_shift > 30) {
         return false;
     }
     return hwcmp_strides_valid(params->shape, params->a_stride) && hwcmp_strides_valid(params->shape, params->b_stride);
