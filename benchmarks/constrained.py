@@ -1,0 +1,243 @@
+"""Constrained training against its rivals: accuracy and bytes of weights on the same data with the same epochs.
+
+    python benchmarks/constrained.py [--tasks digits fsdd resnet8] [--data FOLDER] [--checkpoints FOLDER] [--budget-minutes M]
+
+Arms: float; int8 (the float arm, converted); twn (ternary weight networks: threshold 0.7 mean|w|, closed-form scale per
+layer); ttq ("trained ternary quantization" in style: threshold 0.05 max|w|, one learned magnitude per sign and layer,
+plain straight-through gradients); prune-S (magnitude pruning under one threshold to S percent zeros, int8 values);
+constrained-S (every layer on {-s, 0, +s}); layerwise-S (greedy, at most one point lost on held-out training data).
+
+A fold counts as a seed; all arms of a fold start from one base network. Accuracy is that of the int8 model on the test
+fold, by the generated C (float: of the float model). Rows are written as they finish and never recomputed; a row that
+is not there prints "not run".
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from common import Budget, Results
+from keras import ops
+from rich.console import Console
+from rich.table import Table
+from tasks import TASKS, Fold, Task, accuracy, smoke, train
+
+import keras_hwcompress as hwc
+from keras_hwcompress.digits import quantize_images
+from keras_hwcompress.report.conversion import ConversionReport
+from keras_hwcompress.runners.host import HostLibrary
+from keras_hwcompress.tflite.reader import read_model
+from keras_hwcompress.training import Rule
+
+KEYS = ("task", "fold", "arm")
+VALUES = ("accuracy", "float_accuracy", "weight_bytes", "int8_weight_bytes", "zeros", "constrained", "formats", "epochs", "samples", "note")
+MAX_DROP = 0.01
+
+
+@keras.saving.register_keras_serializable(package="hwcmp_benchmarks")
+@dataclass(frozen=True)
+class TtqStyle(Rule):
+    """-s_n, 0 and s_p with both magnitudes learned (C. Zhu et al. 2016), threshold 0.05 max|w|."""
+
+    share: float = 0.05
+
+    def build(self, state) -> None:
+        """Adds both magnitudes, which start at the mean magnitudes of their sides."""
+        for name, sign in (("positive", 1.0), ("negative", -1.0)):
+            state.add(name, (1,), lambda w, sign=sign: self._mean(ops.maximum(sign * w, 0.0), w), trainable=True)
+
+    def constrain(self, weights, state):
+        """The magnitude of the side beyond the threshold."""
+        threshold = self.share * ops.max(ops.abs(weights))
+        above, below = (ops.cast(side, "float32") for side in (weights > threshold, weights < -threshold))
+        return above * ops.abs(state["positive"]) - below * ops.abs(state["negative"])
+
+    def _mean(self, side, weights):
+        kept = ops.cast(side > self.share * ops.max(ops.abs(weights)), "float32")
+        return ops.reshape(ops.sum(side * kept) / ops.maximum(ops.sum(kept), 1.0), (1,))
+
+
+Arm = Callable[[keras.Model, Task, Fold, int], tuple[keras.Model, str, int]]
+
+
+def _copy(base: keras.Model) -> keras.Model:
+    model = keras.models.clone_model(base)
+    model.set_weights(base.get_weights())
+    return model
+
+
+def train_float(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
+    """More epochs of the base network."""
+    return train(task, fold, _copy(base), task.epochs), "", task.epochs
+
+
+def uniform(rule: Rule) -> Arm:
+    """Every layer under one rule from the start, but for first layer and classifier."""
+
+    def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
+        model = hwc.wrap(base, [*((name, None) for name in task.unconstrained), ("*", rule)])
+        train(task, fold, model, task.epochs)
+        hwc.training.reestimate_batch_norm(model, fold.x[:2000])
+        return model, "all but " + " ".join(task.unconstrained), task.epochs
+
+    return run
+
+
+def pruned(sparsity: float) -> Arm:
+    """Magnitude pruning, int8 values."""
+
+    def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
+        callback = hwc.callbacks.GlobalPruning(sparsity)
+        return train(task, fold, hwc.wrap(base, callback.rule), task.epochs, [callback]), "", task.epochs
+
+    return run
+
+
+def constrained(sparsity: float) -> Arm:
+    """All layers."""
+
+    def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
+        callback = hwc.callbacks.ConstrainedTraining(sparsity=sparsity, batch_norm_data=fold.x[:2000])
+        return train(task, fold, hwc.wrap(base, callback.rule), task.epochs, [callback]), "all", task.epochs
+
+    return run
+
+
+def layerwise(sparsity: float) -> Arm:
+    """Greedy."""
+
+    def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
+        with tempfile.TemporaryDirectory(prefix="hwcmp-") as folder:
+            result = hwc.compress_layerwise(
+                base, lambda model, epochs, callbacks: train(task, fold, model, epochs, callbacks),
+                validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=MAX_DROP,
+                prune_epochs=task.prune_epochs, epochs=task.step_epochs, batch_norm_data=fold.x[:2000],
+                folder=folder, seed=seed, verbose=0,
+            )  # fmt: skip
+        epochs = task.prune_epochs + task.step_epochs * len(result.steps)
+        return result.model, " ".join(result.constrained) or "none", epochs
+
+    return run
+
+
+def arms_of(task: Task) -> dict[str, Arm]:
+    """The arms by name; int8 is the float arm converted."""
+    arms: dict[str, Arm] = {"float": train_float, "twn": uniform(hwc.Nary(3, per="layer")), "ttq": uniform(TtqStyle())}
+    for kind, make in (("prune", pruned), ("constrained", constrained), ("layerwise", layerwise)):
+        arms |= {f"{kind}-{round(100 * sparsity)}": make(sparsity) for sparsity in task.sparsities}
+    return arms
+
+
+def convert(model: keras.Model, fold: Fold) -> tuple[bytes, ConversionReport]:
+    """The .tflite file and its report; calibrated on 200 training samples."""
+    converter = hwc.Converter.from_keras_model(model)
+    converter.representative_dataset = fold.x[:200]
+    return converter.convert(), converter.report
+
+
+def int8_accuracy(tflite: bytes, fold: Fold) -> float:
+    """Of the generated C on the test samples."""
+    graph = read_model(tflite)
+    quantization = graph.tensors[graph.inputs[0]].quantization
+    inputs = quantize_images(fold.x_test, float(quantization.scale[0]), int(quantization.zero_point[0]))
+    scores = HostLibrary(graph).run([inputs])[0].reshape(len(inputs), -1)
+    return float(np.mean(scores.argmax(axis=1) == fold.y_test))
+
+
+def row_of(model: keras.Model, fold: Fold) -> dict[str, object]:
+    """The measured columns of a trained model."""
+    tflite, report = convert(model, fold)
+    return {
+        "accuracy": int8_accuracy(tflite, fold),
+        "float_accuracy": accuracy(model, fold.x_test, fold.y_test),
+        "weight_bytes": report.weight_bytes,
+        "int8_weight_bytes": report.int8_weight_bytes,
+        "zeros": round(sum(row.zeros for row in report.layers) / report.int8_weight_bytes, 4),
+        "formats": " ".join(row.format for row in report.layers),
+        "samples": len(fold.y_test),
+    }
+
+
+def run_fold(task: Task, number: int, wanted: Sequence[str], results: Results, budget: Budget, options: argparse.Namespace) -> None:
+    """The unfinished arms of one fold."""
+    missing = [arm for arm in wanted if not results.has(task=task.name, fold=number, arm=arm)]
+    if not missing or budget.is_spent:
+        return
+    fold = task.load(number, options.data)
+    fold = fold.first(300) if options.smoke else fold
+    base = task.base(fold, number, task, options.checkpoints)
+    for arm in missing:
+        if budget.is_spent:
+            return
+        print(f"{task.name} fold {number} {arm}", flush=True)
+        keras.utils.set_random_seed(100 + number)
+        model, layers, epochs = arms_of(task)[arm](base, task, fold, 1000 * (number + 1))
+        note = "smoke test: one epoch, 300 samples, no result" if options.smoke else ""
+        row = {"task": task.name, "fold": number, "arm": arm, "constrained": layers, "epochs": epochs, "note": note, **row_of(model, fold)}
+        if arm == "float":
+            results.add({**row, "arm": "int8"})
+            row |= {"accuracy": row["float_accuracy"], "weight_bytes": 4 * row["int8_weight_bytes"], "formats": "float32"}
+        results.add(row)
+
+
+def show(task: Task, results: Results, arms: Sequence[str]) -> Table:
+    """Means over the folds, and paired differences to float with their standard error."""
+    table = Table("arm", title=task.name)
+    for heading in ("folds", "accuracy", "minus float, points", "standard error", "zeros", "weight_bytes", "of int8", "x smaller than fp32"):
+        table.add_column(heading, justify="right")
+    rows = {(row["arm"], row["fold"]): row for row in results.rows if row["task"] == task.name}
+    for arm in arms:
+        found = [row for (name, fold), row in rows.items() if name == arm and ("float", fold) in rows]
+        table.add_row(arm, *(_cells(found, rows) if found else ["not run"]))
+    return table
+
+
+def _cells(found: list[dict[str, str]], rows: dict[tuple[str, str], dict[str, str]]) -> list[str]:
+    score = 100 * np.array([float(row["accuracy"]) for row in found])
+    against = score - 100 * np.array([float(rows["float", row["fold"]]["accuracy"]) for row in found])
+    error = against.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else float("nan")
+    size, int8, zeros = (np.mean([float(row[key]) for row in found]) for key in ("weight_bytes", "int8_weight_bytes", "zeros"))
+    cells = [f"{len(found)}", f"{score.mean():.2f} %", f"{against.mean():+.2f}", f"{error:.2f}", f"{zeros:.0%}"]
+    return [*cells, f"{size:,.0f}", f"{size / int8:.3f}", f"{4 * int8 / size:.1f}"]
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=["digits"], help="default: digits")
+    parser.add_argument("--arms", nargs="+", default=None, help="arms by name, such as layerwise-90 (default: all)")
+    parser.add_argument("--folds", nargs="+", type=int, default=None, help="folds or seeds (default: all)")
+    parser.add_argument("--data", type=Path, default=None, help="folder with fsdd.npz and cifar10.npz")
+    parser.add_argument("--checkpoints", type=Path, default=None, help="folder with the base checkpoints of resnet8")
+    parser.add_argument("--output", default="constrained.csv", help="CSV file (default: results/constrained.csv)")
+    parser.add_argument("--budget-minutes", type=float, default=None, help="start no further arm after this time")
+    parser.add_argument("--smoke", action="store_true", help="one epoch on a few samples, to see that it runs; use with --output")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what is missing and prints the tables."""
+    options = parse(arguments)
+    results, budget = Results(options.output, KEYS, VALUES), Budget(options.budget_minutes)
+    tasks = [smoke(TASKS[name]) if options.smoke else TASKS[name] for name in options.tasks]
+    for task in tasks:
+        wanted = list(arms_of(task)) if options.arms is None else [arm for arm in options.arms if arm in arms_of(task)]
+        for number in task.folds if options.folds is None else options.folds:
+            try:
+                run_fold(task, number, wanted, results, budget, options)
+            except hwc.HwcmpError as error:
+                print(f"{task.name}: {error}", flush=True)
+                break
+    for task in tasks:
+        names = list(arms_of(task))
+        Console(width=140).print(show(task, results, [names[0], "int8", *names[1:]]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The tasks of the training benchmarks: data in folds, networks, and how long they train.
+
+* digits: the 1,797 digits of scikit-learn, 5 shuffled folds, the network of `keras_hwcompress.digits`.
+* fsdd: Free Spoken Digit Dataset (3,000 clips, 8 kHz), folds of takes 0-9, 10-19, ...; log-mel features, DS-CNN.
+* resnet8: CIFAR-10 as JPEG copies (quality about 75, so a few points below figures on the original), ResNet-8 from base
+  checkpoints, one per seed.
+
+FSDD and CIFAR-10 are read from `fsdd.npz` and `cifar10.npz` in the folder given with --data; the layout is that of
+keras.datasets (x_train, y_train, x_test, y_test).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_hwcompress import digits
+from keras_hwcompress.errors import HwcmpError
+
+# Log-mel features: frames of 256 samples (32 ms at 8 kHz) every 160 (20 ms), Hann window, power spectrum, 40 triangular
+# filters between 20 and 4,000 Hz on the scale 2595 log10(1 + f/700), log(energy + 1e-6), standardised per band with the
+# mean and deviation of the training clips. Clips are padded or cut to one second: 49 frames.
+RATE, FRAME, HOP, BANDS = 8000, 256, 160, 40
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Inputs float32, labels integers: to train on, to decide with (never tested on), to test on."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_val: np.ndarray
+    y_val: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+    def first(self, count: int) -> Fold:
+        """The first samples only, for smoke tests."""
+        return Fold(self.x[:count], self.y[:count], self.x_val[:count], self.y_val[:count], self.x_test[:count], self.y_test[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task. base: the network that the arms of a fold start from. epochs: per arm, the same for every arm.
+
+    prune_epochs, step_epochs: how the layer-wise arm divides about as many epochs. unconstrained: layers that the
+    uniform baselines (TWN, TTQ-style) leave in int8, as their papers do.
+    """
+
+    name: str
+    folds: tuple[int, ...]
+    load: Callable[[int, Path | None], Fold]
+    base: Callable[[Fold, int, "Task", Path | None], keras.Model]
+    base_epochs: int
+    epochs: int
+    prune_epochs: int
+    step_epochs: int
+    rate: float
+    batch: int
+    sparsities: tuple[float, ...]
+    unconstrained: tuple[str, ...]
+
+
+def train(task: Task, fold: Fold, model: keras.Model, epochs: int, callbacks: Sequence[keras.callbacks.Callback] = (), rate: float | None = None) -> keras.Model:
+    """Adam with a cosine schedule; compiles and fits in place."""
+    steps = epochs * -(-len(fold.x) // task.batch)
+    model.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(task.rate if rate is None else rate, steps)),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(fold.x, fold.y, batch_size=task.batch, epochs=epochs, verbose=0, callbacks=list(callbacks))
+    return model
+
+
+def accuracy(model: keras.Model, inputs: np.ndarray, labels: np.ndarray) -> float:
+    """Share of right answers."""
+    return float(np.mean(model.predict(inputs, batch_size=256, verbose=0).argmax(axis=1) == labels))
+
+
+def _split(x: np.ndarray, y: np.ndarray, is_test: np.ndarray, share: int = 5) -> Fold:
+    """One of `share` training samples, drawn with a fixed seed, is for decisions."""
+    index = np.random.default_rng(1).permutation(np.flatnonzero(~is_test))
+    val, fit = index[: len(index) // share], index[len(index) // share :]
+    return Fold(x[fit], y[fit], x[val], y[val], x[is_test], y[is_test])
+
+
+def _load_digits(fold: int, folder: Path | None) -> Fold:
+    data = digits.load_fold(fold)
+    x, y = np.concatenate([data.x_train, data.x_test]), np.concatenate([data.y_train, data.y_test])
+    return _split(x, y, np.arange(len(y)) >= len(data.y_train))
+
+
+def _read(folder: Path | None, name: str) -> dict[str, np.ndarray]:
+    path = None if folder is None else Path(folder) / name
+    if path is None or not path.exists():
+        raise HwcmpError(f"{name} is missing: give its folder with --data. Received: --data {folder}")
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in ("x_train", "y_train", "x_test", "y_test")}
+
+
+def fsdd_takes(train_count: int, test_count: int) -> np.ndarray:
+    """The take of every clip: both parts are sorted by digit, speaker and the take's name; takes 0-4 are the test part."""
+    names = sorted(str(take) for take in range(50))
+    kept = [int(name) for name in names if int(name) >= 5]
+    return np.concatenate([np.tile(kept, train_count // len(kept)), np.tile(np.arange(5), test_count // 5)])
+
+
+def log_mel(waves: np.ndarray) -> np.ndarray:
+    """int16 waves (clips, 8000) to float32 log-mel energies (clips, 49, 40)."""
+    frames = np.lib.stride_tricks.sliding_window_view(waves.astype(np.float32) / 32768, FRAME, axis=1)[:, ::HOP]
+    power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32), axis=2)) ** 2
+    return np.log(power.astype(np.float32) @ _filters() + 1e-6).astype(np.float32)
+
+
+def _filters() -> np.ndarray:
+    """Triangles, shape (FRAME // 2 + 1, BANDS), each with peak 1."""
+    mel = np.linspace(*(2595 * np.log10(1 + np.array([20.0, RATE / 2]) / 700)), BANDS + 2)
+    edges = 700 * (10 ** (mel / 2595) - 1)
+    hertz = np.linspace(0, RATE / 2, FRAME // 2 + 1)[:, None]
+    rising, falling = (hertz - edges[:-2]) / np.diff(edges)[:-1], (edges[2:] - hertz) / np.diff(edges)[1:]
+    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def _load_fsdd(fold: int, folder: Path | None) -> Fold:
+    data = _read(folder, "fsdd.npz")
+    takes = fsdd_takes(len(data["y_train"]), len(data["y_test"]))
+    x = log_mel(np.concatenate([data["x_train"], data["x_test"]]))
+    y = np.concatenate([data["y_train"], data["y_test"]]).astype(np.int64)
+    is_test = takes // 10 == fold
+    mean, deviation = x[~is_test].mean((0, 1)), x[~is_test].std((0, 1))
+    return _split(((x - mean) / deviation)[..., None], y, is_test)
+
+
+def build_ds_cnn(width: int = 64, blocks: int = 4) -> keras.Model:
+    """The depthwise separable network for keywords (Y. Zhang et al. 2017, small), for 49 x 40 features; logits out."""
+    layers = keras.layers
+    x = inputs = keras.Input((49, BANDS, 1), name="features")
+
+    def normalised(x, name):
+        return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
+
+    x = normalised(layers.Conv2D(width, (10, 4), strides=2, padding="same", use_bias=False, name="first")(x), "first")
+    for i in range(1, blocks + 1):
+        x = normalised(layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"depth{i}")(x), f"depth{i}")
+        x = normalised(layers.Conv2D(width, 1, use_bias=False, name=f"point{i}")(x), f"point{i}")
+    x = layers.Dropout(0.2, name="dropout")(layers.GlobalAveragePooling2D(name="pool")(x))
+    return keras.Model(inputs, layers.Dense(10, name="classifier")(x), name="ds_cnn")
+
+
+def _trained_base(build: Callable[[], keras.Model]) -> Callable[..., keras.Model]:
+    def base(fold: Fold, seed: int, task: Task, checkpoints: Path | None) -> keras.Model:
+        keras.utils.set_random_seed(seed)
+        return train(task, fold, build(), task.base_epochs, rate=3e-3)
+
+    return base
+
+
+def _load_cifar(seed: int, folder: Path | None) -> Fold:
+    """The usual split; the last 5,000 of the shuffled training images are for decisions."""
+    data = _read(folder, "cifar10.npz")
+    mean, deviation = np.float32([125.3, 123.0, 113.9]), np.float32([63.0, 62.1, 66.7])
+    order = np.random.default_rng(1).permutation(len(data["y_train"]))
+    x, y = (data["x_train"][order] - mean) / deviation, data["y_train"][order].reshape(-1).astype(np.int64)
+    held = len(x) // 10
+    return Fold(x[:-held], y[:-held], x[-held:], y[-held:], (data["x_test"] - mean) / deviation, data["y_test"].reshape(-1).astype(np.int64))
+
+
+def _checkpoint(fold: Fold, seed: int, task: Task, checkpoints: Path | None) -> keras.Model:
+    path = None if checkpoints is None else Path(checkpoints) / f"resnet8_cifar10jpeg_seed{seed}.keras"
+    if path is None or not path.exists():
+        raise HwcmpError(f"the base checkpoint of seed {seed} is missing: give its folder with --checkpoints. Received: {checkpoints}")
+    return keras.models.load_model(path, compile=False)
+
+
+TASKS = {
+    "digits": Task("digits", tuple(range(5)), _load_digits, _trained_base(digits.build_network), 15, 40, 16, 6, 2e-3, 32,
+                   (0.7, 0.8, 0.9, 0.95), ("first", "classifier")),
+    "fsdd": Task("fsdd", tuple(range(5)), _load_fsdd, _trained_base(build_ds_cnn), 20, 40, 10, 3, 2e-3, 50,
+                 (0.7, 0.8, 0.9, 0.95), ("first", "classifier")),
+    "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 2, 1, 1e-3, 64, (0.8,), ("conv2d", "dense")),
+}  # fmt: skip
+
+
+def smoke(task: Task) -> Task:
+    """The same task with one epoch of everything, to prove that it runs."""
+    return replace(task, base_epochs=min(task.base_epochs, 1), epochs=1, prune_epochs=1, step_epochs=1, sparsities=task.sparsities[:1])
