@@ -102,9 +102,10 @@ def _emulate(board: Board, image: Path) -> tuple[str, list[int]]:
 
 def _header(cases: list[ArmCase]) -> str:
     rows = ",\n".join(f"    {_row(number, item)}" for number, item in enumerate(cases))
-    most = max(int(np.prod(item.case.output_shape)) for item in cases)
+    most = max(int(np.prod(item.case.output_shape)) for item in cases), max(len(item.blob) for item in cases)
     text = "\n".join(_constants(number, item) for number, item in enumerate(cases))
-    return f"#define MOST_OUTPUT_BYTES {most}\n{text}\nstatic const test_case cases[] = {{\n{rows},\n}};\n"
+    sizes = f"#define MOST_OUTPUT_BYTES {most[0]}\n#define MOST_BLOB_BYTES {most[1]}\n"
+    return f"{sizes}{text}\nstatic const test_case cases[] = {{\n{rows},\n}};\n"
 
 
 def _row(number: int, item: ArmCase) -> str:

@@ -3,8 +3,8 @@
  * Target test driver: runs layers made by Python (cases.h, written by tests/arm_cases.py) through one kernel and
  * compares the outputs with those that Python computed.
  *
- * CONV2D and FULLY_CONNECTED are the kernels. Input and blob end where RAM must not be read any more; output and
- * scratch lie between guard bytes, scratch has exactly the size asked for. Prints a line per layer (name, scratch
+ * CONV2D and FULLY_CONNECTED are the kernels. Blob, input or scratch ends where RAM must not be read any more; output
+ * and scratch lie between guard bytes, scratch has exactly the size asked for. Prints a line per layer (name, scratch
  * bytes, whether it was counted) and HWCMP-TEST-OK at the end.
  */
 #include <stdbool.h>
@@ -90,36 +90,70 @@ static void report(const test_case *item, uint32_t scratch_bytes)
     port_puts(item->is_counted ? " counted\n" : "\n");
 }
 
-/* `shift` moves the output off its alignment; the input is where its length puts it. */
-static void run(const test_case *item, uint32_t shift)
+/* Runs of bytes that end at the wall one behind the other, in an order that depends on `number`; the input is where its
+ * length puts it, so at any alignment. */
+typedef struct {
+    uint8_t *blob, *scratch;
+    int8_t *input;
+} places;
+
+static places place(const test_case *item, uint32_t number, uint32_t scratch_bytes)
 {
-    uint8_t *blob = (uint8_t *)(uintptr_t)(WALL - item->blob_bytes);
-    int8_t *input = (int8_t *)(uintptr_t)(WALL - item->input_bytes);
-    int8_t *output = (int8_t *)output_memory + GUARD + shift % 4U;
+    const uint32_t scratch = (scratch_bytes + 2U * GUARD + 3U) & ~3U;
+    uint32_t end = WALL;
+    places at = {scratch_memory, scratch_memory, NULL};
+
+    if (number % 3U == 0U) {
+        end -= scratch - GUARD;
+        at.scratch = (uint8_t *)(uintptr_t)end;
+    }
+    if (number % 3U != 1U) {
+        end -= item->blob_bytes;
+        at.blob = (uint8_t *)(uintptr_t)end;
+        at.input = (int8_t *)(uintptr_t)(end - item->input_bytes);
+    } else {
+        at.input = (int8_t *)(uintptr_t)(end - item->input_bytes);
+        at.blob = (uint8_t *)(uintptr_t)((end - item->input_bytes - item->blob_bytes) & ~3U);
+    }
+    memcpy(at.blob, item->blob, item->blob_bytes);
+    memcpy(at.input, item->input, item->input_bytes);
+    return at;
+}
+
+static size_t scratch_of(const test_case *item)
+{
+    _Alignas(4) static uint8_t blob[MOST_BLOB_BYTES];
     hwcmp_weights weights;
 
-    if (shift % 2U == 0U) {
-        input -= item->blob_bytes;
-    } else {
-        blob = (uint8_t *)(uintptr_t)((WALL - item->input_bytes - item->blob_bytes) & ~3U);
-    }
     memcpy(blob, item->blob, item->blob_bytes);
-    memcpy(input, item->input, item->input_bytes);
     if (hwcmp_weights_open(blob, item->blob_bytes, &weights) != HWCMP_OK) {
         fail(item, "the blob is refused");
     }
-    const size_t bytes = item->conv != NULL ? SCRATCH_OF(CONV2D)(item->conv, &weights)
-                                            : SCRATCH_OF(FULLY_CONNECTED)(item->fully, &weights);
-    const hwcmp_scratch scratch = {scratch_memory + GUARD, bytes};
+    return item->conv != NULL ? SCRATCH_OF(CONV2D)(item->conv, &weights)
+                              : SCRATCH_OF(FULLY_CONNECTED)(item->fully, &weights);
+}
+
+static void run(const test_case *item, uint32_t number)
+{
+    const size_t bytes = scratch_of(item);
+    const bool is_at_wall = number % 3U == 0U;
+    const places at = place(item, number, bytes);
+    const hwcmp_scratch scratch = {at.scratch + GUARD, bytes};
+    int8_t *output = (int8_t *)output_memory + GUARD + number % 4U;
+    hwcmp_weights weights;
+
     if (bytes + 2U * GUARD > sizeof scratch_memory) {
         fail(item, "scratch of the driver is too small");
     }
+    if (hwcmp_weights_view(at.blob, item->blob_bytes, &weights) != HWCMP_OK) {
+        fail(item, "the blob is refused");
+    }
     memset(output_memory, FILL, sizeof output_memory);
-    memset(scratch_memory, FILL, bytes + 2U * GUARD);
+    memset(at.scratch, FILL, bytes + (is_at_wall ? 1U : 2U) * GUARD);
     if (item->is_counted) {
         COUNT_START();
     }
-    const hwcmp_status status = call(item, &scratch, &weights, input, output);
+    const hwcmp_status status = call(item, &scratch, &weights, at.input, output);
     if (item->is_counted) {
         COUNT_STOP();
         COUNT_REPORT();
@@ -129,11 +163,11 @@ static void run(const test_case *item, uint32_t shift)
         fail(item, "status");
     }
     compare(item, output);
-    check_fill(item, output_memory, GUARD + shift % 4U, "before the output");
+    check_fill(item, output_memory, GUARD + number % 4U, "before the output");
     check_fill(item, (const uint8_t *)output + item->output_bytes, GUARD - 4U, "behind the output");
-    check_fill(item, scratch_memory, GUARD, "before scratch");
-    check_fill(item, scratch_memory + GUARD + bytes, GUARD, "behind scratch");
-    if (memcmp(input, item->input, item->input_bytes) != 0) {
+    check_fill(item, at.scratch, GUARD, "before scratch");
+    check_fill(item, at.scratch + GUARD + bytes, is_at_wall ? 0U : GUARD, "behind scratch");
+    if (memcmp(at.input, item->input, item->input_bytes) != 0) {
         fail(item, "the input was written");
     }
 }
