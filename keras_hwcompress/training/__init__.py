@@ -1,7 +1,7 @@
 """Training into a compressible shape: wrap(model, rule), model.fit, strip(model). Any Keras 3 backend."""
 
 from keras_hwcompress.training.batch_norm import reestimate_batch_norm
-from keras_hwcompress.training.models import compressed_layers, set_strength, sync_state
+from keras_hwcompress.training.models import compressed_layers, leaf_layers, set_strength, sync_state
 from keras_hwcompress.training.rules import Nary, Rule, Sparse
 from keras_hwcompress.training.strip import Promise, promised_rows, promises, strip
 from keras_hwcompress.training.wrap import LayerReport, replace_rules, wrap, wrap_report
@@ -15,6 +15,7 @@ __all__ = [
     "Rule",
     "Sparse",
     "compressed_layers",
+    "leaf_layers",
     "promised_rows",
     "promises",
     "reestimate_batch_norm",
