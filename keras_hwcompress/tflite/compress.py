@@ -10,6 +10,7 @@ from keras_hwcompress.tflite.expand import expand
 from keras_hwcompress.tflite.summary import OpSummary, inspect
 from keras_hwcompress.tflite.pack import pack
 from keras_hwcompress.tflite.reader import read_model
+from keras_hwcompress.tflite.simplify import simplify
 from keras_hwcompress.tflite.writer import write_model
 
 __all__ = ["OpSummary", "compress_tflite", "expand_tflite", "inspect"]
@@ -30,7 +31,7 @@ def compress_tflite(data: bytes, *, regrid: bool = False, choice: Mapping[int, s
         ModelFormatError: the bytes are not a TFLite model. UnsupportedModelError: it is not of a kind that can be
         compiled, or `choice` does not fit it. BlobError: a chosen format does not hold the weights.
     """
-    graph = expand(read_model(data))
+    graph = simplify(expand(read_model(data)))
     check_compilable(graph)
     if regrid:
         graph = _regrid.regrid(graph)
