@@ -29,7 +29,7 @@ from keras_hwcompress.tflite.layers import Channels, Conv, FullyConnected, Layer
 
 SENTINEL = "HWCMP-TEST-OK"
 WEIGHTED = ("conv2d", "depthwise_conv2d", "fully_connected")
-OPS = (*WEIGHTED, "add", "average_pool", "max_pool")
+OPS = (*WEIGHTED, "add", "average_pool", "max_pool", "mean")
 KINDS = ("PLAIN", "TILE")
 
 in_qemu = pytest.mark.skipif(

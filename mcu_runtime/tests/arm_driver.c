@@ -22,6 +22,7 @@ hwcmp_status ref_hwcmp_fully_connected_s8(const hwcmp_scratch *, const hwcmp_ful
 hwcmp_status ref_hwcmp_add_s8(const hwcmp_binary_params *, const int8_t *, const int8_t *, int8_t *);
 hwcmp_status ref_hwcmp_average_pool_s8(const hwcmp_pool_params *, const int8_t *, int8_t *);
 hwcmp_status ref_hwcmp_max_pool_s8(const hwcmp_pool_params *, const int8_t *, int8_t *);
+hwcmp_status ref_hwcmp_mean_s8(const hwcmp_reduce_params *, const int8_t *, int8_t *);
 size_t ref_hwcmp_conv2d_s8_scratch_bytes(const hwcmp_conv_params *, const hwcmp_weights *);
 size_t ref_hwcmp_depthwise_conv2d_s8_scratch_bytes(const hwcmp_conv_params *, const hwcmp_weights *);
 size_t ref_hwcmp_fully_connected_s8_scratch_bytes(const hwcmp_fully_connected_params *, const hwcmp_weights *);
@@ -237,6 +238,36 @@ static void check_pool(bool counts, const hwcmp_pool_params *params, pool_functi
     compare(begin, count);
 }
 
+static void check_mean(bool counts, const hwcmp_reduce_params *params)
+{
+    const int32_t *shape = params->shape;
+    const uint32_t input_bytes = (uint32_t)(shape[0] * shape[1] * shape[2] * shape[3]);
+    const uint32_t begin = GUARD + (uint32_t)pick(0, 3);
+    int8_t *input = (int8_t *)(uintptr_t)(WALL - input_bytes);
+    uint32_t count = 1;
+
+    for (int axis = 0; axis < 4; axis++) {
+        count *= ((params->reduce_mask >> axis) & 1U) != 0U ? 1U : (uint32_t)shape[axis];
+    }
+    fill_random(input, input_bytes);
+    if (ref_hwcmp_mean_s8(params, input, expected) != HWCMP_OK) {
+        fail("status of the reference arm", 0);
+    }
+    memset(received, FILL, sizeof received);
+    if (counts) {
+        COUNT_START();
+    }
+    const hwcmp_status status = hwcmp_mean_s8(params, input, received + begin);
+    if (counts) {
+        COUNT_STOP();
+        COUNT_REPORT();
+    }
+    if (status != HWCMP_OK) {
+        fail("status", 0U - (uint32_t)status);
+    }
+    compare(begin, count);
+}
+
 /* ---- the layers whose instructions are counted --------------------------------------------------------- */
 
 static void plain_numbers(layer *item, int32_t rows, uint32_t length, uint32_t input_bytes)
@@ -296,23 +327,28 @@ static void count_fully_connected(const char *name, int32_t length, int32_t rows
     put_count(name, (uint32_t)(length * rows), scratch_bytes(&item, false));
 }
 
-static void count_add(const char *name, int8_t a_shift, int8_t b_shift)
+/* With or without an affine form, here of a + b + 1. */
+static void count_add(const char *name, bool has_affine, int8_t b_shift, int16_t activation_min)
 {
     const hwcmp_binary_params params = {.shape = {1, 16, 16, 16},
                                         .a_stride = {4096, 256, 16, 1},
                                         .b_stride = {4096, 256, 16, 1},
                                         .a_multiplier = 1073741824,
-                                        .b_multiplier = 1717986918,
-                                        .output_multiplier = 1455063552,
-                                        .a_shift = a_shift,
+                                        .b_multiplier = has_affine ? 1073741824 : 1717986918,
+                                        .output_multiplier = has_affine ? 1073741824 : 1455063552,
+                                        .a_shift = 0,
                                         .b_shift = b_shift,
                                         .output_shift = -18,
                                         .left_shift = 20,
                                         .a_zero_point = -5,
                                         .b_zero_point = 7,
                                         .output_zero_point = 3,
-                                        .activation_min = -128,
-                                        .activation_max = 127};
+                                        .activation_min = activation_min,
+                                        .activation_max = 127,
+                                        .affine_a = 1 << 22,
+                                        .affine_b = 1 << 22,
+                                        .affine_c = 1 << 22,
+                                        .affine_shift = has_affine ? 22 : 0};
     check_add(true, &params);
     put_count(name, 4096U, 0U);
 }
@@ -321,11 +357,14 @@ static void count_pools(void)
 {
     const hwcmp_pool_params average = {{8, 8, 64}, {1, 1, 64}, 8, 8, 8, 8, 0, 0, -128, 127};
     const hwcmp_pool_params most = {{32, 32, 16}, {16, 16, 16}, 2, 2, 2, 2, 0, 0, -128, 127};
+    const hwcmp_reduce_params mean = {{1, 3, 3, 256}, 1 << 30, -3, 6, -5, 3};
 
     check_pool(true, &average, ref_hwcmp_average_pool_s8, hwcmp_average_pool_s8);
     put_count("average_pool8x8_64_8x8", 8U * 8U * 64U, 0U);
     check_pool(true, &most, ref_hwcmp_max_pool_s8, hwcmp_max_pool_s8);
     put_count("max_pool2x2_16_32x32", 32U * 32U * 16U, 0U);
+    check_mean(true, &mean);
+    put_count("mean3x3_256", 3U * 3U * 256U, 0U);
 }
 
 static void count_all(void)
@@ -349,8 +388,9 @@ static void count_all(void)
     count_fully_connected("fully_connected_128to128", 128, 128);
     count_fully_connected("fully_connected_64to10", 64, 10);
     count_fully_connected("fully_connected_490to30", 490, 30);
-    count_add("add_one_operand_shifted", 0, -1);
-    count_add("add_both_operands_shifted", -2, -1);
+    count_add("add", true, 0, -128);
+    count_add("add_clamped", true, 0, 3);
+    count_add("add_without_affine_form", false, -1, -128);
     count_pools();
 }
 
@@ -359,6 +399,7 @@ int main(void)
     static layer item;
     hwcmp_binary_params add;
     hwcmp_pool_params pool;
+    hwcmp_reduce_params mean;
 
     build_wall();
     for (int32_t i = 0; i < CASES; i++) {
@@ -373,6 +414,8 @@ int main(void)
         pick_pool(&pool);
         check_pool(false, &pool, ref_hwcmp_average_pool_s8, hwcmp_average_pool_s8);
         check_pool(false, &pool, ref_hwcmp_max_pool_s8, hwcmp_max_pool_s8);
+        pick_mean(&mean);
+        check_mean(false, &mean);
     }
     count_all();
     put_number("stack ", (int32_t)port_stack_used());

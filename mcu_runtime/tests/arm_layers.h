@@ -273,6 +273,26 @@ static void pick_scales(hwcmp_binary_params *params)
     params->output_multiplier = pick_multiplier();
 }
 
+/* Sums that need no rounding: a + b or 2 * a + b, so the affine form is exact whatever lies below its point. */
+static void pick_affine(hwcmp_binary_params *params)
+{
+    const int32_t twice = one_in(2) ? 1 : 0;
+    const int32_t zero = params->output_zero_point - params->a_zero_point * (1 + twice) - params->b_zero_point;
+    const bool small = twice == 0 && zero >= -256 && zero < 256;
+
+    params->a_multiplier = 1 << 30;
+    params->b_multiplier = 1 << 30;
+    params->output_multiplier = 1 << 30;
+    params->a_shift = 0;
+    params->b_shift = (int8_t)-twice;
+    params->output_shift = (int8_t)(twice - 18);
+    params->left_shift = 20;
+    params->affine_shift = (int8_t)(small ? 22 : pick(8, 21));
+    params->affine_a = (1 + twice) * (1 << params->affine_shift);
+    params->affine_b = 1 << params->affine_shift;
+    params->affine_c = zero * (1 << params->affine_shift) + pick(0, (1 << params->affine_shift) - 1);
+}
+
 static void pick_add(hwcmp_binary_params *params)
 {
     memset(params, 0, sizeof *params);
@@ -286,6 +306,10 @@ static void pick_add(hwcmp_binary_params *params)
     params->b_zero_point = pick_zero_point();
     params->output_zero_point = pick_zero_point();
     pick_activation(&params->activation_min, &params->activation_max);
+    params->affine_shift = 0;
+    if (one_in(2)) {
+        pick_affine(params);
+    }
 }
 
 /* ---- pooling ------------------------------------------------------------------------------------------- */
@@ -294,7 +318,7 @@ static void pick_add(hwcmp_binary_params *params)
 static void pick_pool_axis(int16_t *input, int16_t *filter, int16_t *stride, int16_t *pad, int16_t *output)
 {
     *input = (int16_t)pick(1, one_in(4) ? 20 : 6);
-    *filter = (int16_t)pick(1, one_in(4) ? 9 : 3);
+    *filter = (int16_t)pick(1, one_in(4) ? 20 : 3);
     *stride = (int16_t)pick(1, 3);
     *pad = (int16_t)pick(0, *filter - 1);
     *output = (int16_t)((*input + *pad - 1) / *stride + 1);
@@ -308,6 +332,20 @@ static void pick_pool(hwcmp_pool_params *params)
     params->input.c = (int16_t)pick(1, one_in(2) ? 36 : 6);
     params->output.c = params->input.c;
     pick_activation(&params->activation_min, &params->activation_max);
+}
+
+/* Any axes go; now and then more elements than a half word can hold the sum of. */
+static void pick_mean(hwcmp_reduce_params *params)
+{
+    params->shape[0] = pick(1, 2);
+    params->shape[1] = pick(1, 5);
+    params->shape[2] = pick(1, one_in(5) ? 600 / params->shape[1] : 5);
+    params->shape[3] = pick(1, 18);
+    params->reduce_mask = (uint8_t)(one_in(2) ? 6 : pick(0, 15));
+    params->multiplier = one_in(3) ? pick(0, 1 << 30) : pick_multiplier();
+    params->shift = (int8_t)(one_in(4) ? pick(-31, 30) : -pick(0, 9));
+    params->input_zero_point = pick_zero_point();
+    params->output_zero_point = pick_zero_point();
 }
 
 #endif

@@ -39,6 +39,28 @@ static inline bool hwcmp_pool_params_valid(const hwcmp_pool_params *params)
            hwcmp_range_valid(params->activation_min, params->activation_max);
 }
 
+/* Of one channel, which begins at `channel`. */
+static inline int32_t hwcmp_pool_sum(const hwcmp_pool_params *params, const int8_t *channel, hwcmp_span rows,
+                                     hwcmp_span columns)
+{
+    const int32_t depth = params->input.c;
+    int32_t sum = 0;
+
+    for (int32_t y = rows.begin; y < rows.end; y++) {
+        const int8_t *row = channel + y * params->input.w * depth;
+        for (int32_t x = columns.begin; x < columns.end; x++) {
+            sum += row[x * depth];
+        }
+    }
+    return sum;
+}
+
+/* Rounds ties away from zero. */
+static inline int32_t hwcmp_rounded_mean(int32_t sum, int32_t count)
+{
+    return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
+}
+
 /* All channels of one output pixel from the given input rows and columns. */
 typedef void (*hwcmp_pool_fn)(const hwcmp_pool_params *params, const int8_t *input, hwcmp_span rows, hwcmp_span columns,
                               int8_t *pixel);

@@ -50,6 +50,14 @@ static inline int32_t hwcmp_fold(const hwcmp_nest *nest, const int8_t *from, int
     return so_far;
 }
 
+/* From the sum of `count` elements. */
+static inline int8_t hwcmp_mean_of(const hwcmp_reduce_params *params, int32_t count, int32_t sum)
+{
+    const int32_t offset = (int32_t)((uint32_t)count * (uint32_t)params->input_zero_point);
+    const int32_t scaled = hwcmp_requantize(hwcmp_wrap_sub(sum, offset), params->multiplier, params->shift);
+    return (int8_t)hwcmp_clamp(hwcmp_wrap_add(scaled, params->output_zero_point), INT8_MIN, INT8_MAX);
+}
+
 /* The int8 output for the elements that `nest` reaches from `from`. */
 typedef int8_t (*hwcmp_reduce_fn)(const hwcmp_reduce_params *params, const hwcmp_nest *nest, const int8_t *from);
 
