@@ -186,7 +186,7 @@ def arm_cases(seed: int, count: int) -> list[ArmCase]:
 def test_every_arm_computes_what_numpy_computes_within_the_planned_scratch(
     tmp_path: Path, board: str, level: str
 ) -> None:
-    cases = arm_cases(len(level) + sum(map(ord, board)), 90)
+    cases = arm_cases(len(level) + sum(map(ord, board)), 60)
     run = run_cases(BOARDS[board], KERNELS, cases, tmp_path, level)
     for item in cases:
         layer = item.case.layer

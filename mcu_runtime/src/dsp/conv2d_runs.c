@@ -5,6 +5,7 @@
  * blocks of 16 pixels are whole rows or parts of one, consecutive blocks are below each other, and kernel rows that
  * they share are moved inside the tile instead of being transposed again.
  */
+#include "../hwcmp_lane_blocks.h"
 #include "../hwcmp_runs.h"
 #include "../ref/conv.h"
 #include "run_lanes.h"
@@ -338,38 +339,6 @@ static HWCMP_NOINLINE void prepare_channels(hwcmp_dsp_run_channel *channels, con
 
 /* ---- the layer ---------------------------------------------------------------------------------------- */
 
-/* Kernel rows that the tiles of two blocks share, the second one `rows` output rows below the first. */
-static int32_t shared_kernel_rows(const hwcmp_conv_params *params, int32_t rows)
-{
-    const int32_t input_rows = rows * params->stride_h;
-    const int32_t taps = input_rows / params->dilation_h;
-
-    return taps * params->dilation_h == input_rows && taps < params->kernel_h ? params->kernel_h - taps : 0;
-}
-
-/* Blocks of 16 pixels: in strips below each other if the width allows, the last one overlapping the one before it if
- * need be; otherwise one behind the other. */
-static void convolve(const lane_source *source, hwcmp_dsp_lanes_job *job, int8_t *output)
-{
-    const hwcmp_conv_params *params = source->params;
-    const int32_t width = params->output.w;
-    const bool in_strips = width % LANES == 0 || (width < LANES && LANES % width == 0);
-    const int32_t step = in_strips ? hwcmp_max(width, LANES) : LANES;
-    const int32_t last = hwcmp_max(source->pixels - LANES, 0);
-
-    for (int32_t strip = 0; strip < step; strip += LANES) {
-        int32_t before = -1;
-        for (int32_t pixel = strip; pixel < source->pixels; pixel += step) {
-            const int32_t first = hwcmp_min(pixel, last);
-            const bool follows = in_strips && before >= 0;
-            fill_tile(source, first, follows ? shared_kernel_rows(params, (first - before) / width) : 0);
-            job->output = output + (uint32_t)first * job->pixel_step;
-            hwcmp_dsp_run_lanes(job);
-            before = first;
-        }
-    }
-}
-
 hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
                                   const hwcmp_weights *weights, const hwcmp_channels *channels, const int8_t *input,
                                   int8_t *output)
@@ -397,12 +366,17 @@ hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv
                                .pixel_step = weights->rows,
                                .marks = HWCMP_DSP_FIRST_GROUP | (hwcmp_runs_is_wide(&shape) ? HWCMP_DSP_WIDE : 0U),
                                .pixels = (uint32_t)hwcmp_min(pixels, LANES)};
+    hwcmp_lane_blocks blocks = hwcmp_lane_blocks_of(params, LANES);
 
     prepare_channels(table, &stage, weights, pixels < LANES);
     for (size_t i = 0; pads && i < run_bytes(params); i += 4U) {
         hwcmp_dsp_store(rest + i, ((uint32_t)params->input_zero_point & 0xFFU) * 0x01010101U);
     }
-    convolve(&source, &job, output);
+    while (hwcmp_lane_blocks_next(&blocks, params)) {
+        fill_tile(&source, blocks.first, blocks.kept);
+        job.output = output + (uint32_t)blocks.first * job.pixel_step;
+        hwcmp_dsp_run_lanes(&job);
+    }
     hwcmp_dsp_activate(output, (uint32_t)pixels * weights->rows, stage.low, stage.high);
     return HWCMP_OK;
 }

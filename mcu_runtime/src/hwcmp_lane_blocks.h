@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Private to the runtime: a walk over the output pixels of conv2d in blocks, for arms that hold the activations of a block
+ * in a tile, position after position of the window.
+ *
+ * Where blocks are whole rows or parts of one, they follow each other downwards in strips: the tile of a block then
+ * contains the kernel rows that it shares with the next one.
+ */
+#ifndef HWCMP_LANE_BLOCKS_H
+#define HWCMP_LANE_BLOCKS_H
+
+#include "hwcmp_internal.h"
+
+typedef struct {
+    int32_t lanes, pixels, width, step; /* step: from block to block of a strip, in pixels */
+    int32_t strip, next, before;
+    bool in_strips;
+    int32_t first; /* pixel of the block; from there on are `lanes` pixels, unless the layer has fewer */
+    int32_t kept;  /* kernel rows of the block before that are the first ones of this block */
+} hwcmp_lane_blocks;
+
+static inline hwcmp_lane_blocks hwcmp_lane_blocks_of(const hwcmp_conv_params *params, int32_t lanes)
+{
+    const int32_t width = params->output.w;
+    const bool in_strips = width % lanes == 0 || (width < lanes && lanes % width == 0);
+    const hwcmp_lane_blocks blocks = {.lanes = lanes,
+                                      .pixels = (int32_t)params->output.h * width,
+                                      .width = width,
+                                      .step = in_strips ? hwcmp_max(width, lanes) : lanes,
+                                      .before = -1,
+                                      .in_strips = in_strips};
+    return blocks;
+}
+
+/* Kernel rows that two windows have in common, the second one `rows` output rows below the first. */
+static inline int32_t hwcmp_shared_kernel_rows(const hwcmp_conv_params *params, int32_t rows)
+{
+    const int32_t input_rows = rows * params->stride_h;
+    const int32_t taps = input_rows / params->dilation_h;
+
+    return taps * params->dilation_h == input_rows && taps < params->kernel_h ? params->kernel_h - taps : 0;
+}
+
+/* Moves on to the first or next block; false behind the last. The last block of a layer overlaps the one before it if
+ * the pixels do not come out even. */
+static inline bool hwcmp_lane_blocks_next(hwcmp_lane_blocks *blocks, const hwcmp_conv_params *params)
+{
+    if (blocks->next >= blocks->pixels) {
+        blocks->strip += blocks->lanes;
+        blocks->next = blocks->strip;
+        blocks->before = -1;
+    }
+    if (blocks->strip >= blocks->step) {
+        return false;
+    }
+    const bool follows = blocks->in_strips && blocks->before >= 0;
+    blocks->first = hwcmp_min(blocks->next, hwcmp_max(blocks->pixels - blocks->lanes, 0));
+    blocks->kept =
+        follows ? hwcmp_shared_kernel_rows(params, (blocks->first - blocks->before) / blocks->width) : 0;
+    blocks->before = blocks->first;
+    blocks->next += blocks->step;
+    return true;
+}
+
+#endif
