@@ -101,14 +101,14 @@ def _again(builder: GraphBuilder, x: int) -> int:
     return builder.op(last.kind, inputs, tensor.shape, 9.0, 4, last.options_type, last.options, version=last.version)
 
 
-def packed(graph: Graph, leave: Sequence[int] = (), format_name: str = "") -> Graph:
-    """Every operator with weights packed; `leave` lists operators left alone. Without a name the formats take turns."""
+def packed(graph: Graph, leave: Sequence[int] = (), format_name: str = "", turn: int = 0) -> Graph:
+    """Every operator with weights packed; `leave` lists operators left alone. Without a name formats take turns."""
     choice = dict.fromkeys(leave, "builtin")
     for number, op in enumerate(graph.ops):
         if op.kind in PACKED_KINDS and number not in choice:
             names = list(formats.admissible(to_rows(op.kind, graph.tensors[op.inputs[1]].data)))
             first = [other for other in range(number) if graph.ops[other].inputs[1] == op.inputs[1]]
-            choice[number] = choice[first[0]] if first else format_name or names[-1 - len(choice) % len(names)]
+            choice[number] = choice[first[0]] if first else format_name or names[(turn + len(choice)) % len(names)]
     return pack(graph, choice)
 
 

@@ -63,7 +63,7 @@ def _cache(tmp_path_factory):
 @functools.cache
 def _models() -> dict[str, Graph]:
     plain = {f"random {seed}": random_model(seed) for seed in range(8)}
-    models = {name: packed(graph) for name, graph in plain.items()}
+    models = {name: packed(graph, turn=turn) for turn, (name, graph) in enumerate(plain.items())}
     # The stock convolutions insist on a bias.
     with_bias = [number for number, op in enumerate(plain["random 1"].ops) if len(op.inputs) == 3]
     models["partly packed"] = packed(plain["random 1"], leave=with_bias[::2])
