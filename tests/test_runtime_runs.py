@@ -181,7 +181,14 @@ def arm_cases(seed: int, count: int) -> list[ArmCase]:
 @IN_QEMU
 @pytest.mark.parametrize(
     ("board", "level"),
-    [("mps2-an386", "-O2"), ("mps2-an386", "-O0"), ("mps2-an500", "-Os"), ("mps2-an505", "-O3"), ("mps2-an385", "-O2")],
+    [
+        ("mps2-an386", "-O2"),
+        ("mps2-an386", "-O0"),
+        ("mps2-an500", "-Os"),
+        ("mps2-an505", "-O3"),
+        ("mps2-an385", "-O2"),
+        ("mps3-an547", "-O2"),
+    ],
 )
 def test_every_arm_computes_what_numpy_computes_within_the_planned_scratch(
     tmp_path: Path, board: str, level: str
@@ -230,6 +237,23 @@ def counted(name: str, rectified: bool) -> ArmCase:
     case = conv(rng, size, values, kernel, stride, **bounds)
     blob = formats.encode("runs", values, gap_bits=4)
     return ArmCase(f"{name}{'_relu' if rectified else ''}", case, blob, is_counted=True)
+
+
+# The same on Cortex-M55, for any zero point.
+MVE_LIMITS = {
+    "conv3x3_16to32_16x16_35": 0.22,
+    "conv3x3_16to32_16x16_20": 0.17,
+    "conv1x1_64to64_25x5_20": 0.22,
+    "conv3x3_16to32_16x16_quinary_60": 0.36,
+}
+
+
+@IN_QEMU
+def test_the_mve_arm_executes_no_more_instructions_than_promised(tmp_path: Path) -> None:
+    cases = [counted(name, False) for name in MVE_LIMITS]
+    run = run_cases(BOARDS["mps3-an547"], KERNELS, cases, tmp_path)
+    shares = {item.name: run.insns[item.name] / item.case.layer.macs for item in cases}
+    assert not {name: round(share, 3) for name, share in shares.items() if share > MVE_LIMITS[name]}
 
 
 @IN_QEMU

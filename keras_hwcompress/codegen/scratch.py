@@ -150,6 +150,11 @@ def _mve_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
     return scratch_mve.depthwise_bytes(layer, rows.tile if rows.unpacked else None) + _unaligned_rows(rows)
 
 
+def _mve_conv2d_runs(layer: Conv, rows: _Rows) -> int:
+    """A tile of 16 pixels and constants."""
+    return 16 * rows.length + 16 * rows.count
+
+
 _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("ref", "conv2d"): _ref_conv2d,
     ("ref", "depthwise_conv2d"): _ref_rows,
@@ -159,6 +164,7 @@ _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("dsp", "depthwise_conv2d"): _dsp_depthwise_conv2d,
     ("dsp", "fully_connected"): _dsp_fully_connected,
     ("dsp", "conv2d_runs"): _dsp_conv2d_runs,
+    ("mve", "conv2d_runs"): _mve_conv2d_runs,
     ("mve", "conv2d"): _mve_conv2d,
     ("mve", "depthwise_conv2d"): _mve_depthwise_conv2d,
     ("mve", "fully_connected"): _ref_rows,

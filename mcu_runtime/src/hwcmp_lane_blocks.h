@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Private to the runtime: a walk over the output pixels of conv2d in blocks, for arms that hold the activations of a block
- * in a tile, position after position of the window.
+ * Private to the runtime: a walk over the output pixels of conv2d in blocks, for arms that hold the activations of a
+ * block in a tile, position after position of the window.
  *
  * Where blocks are whole rows or parts of one, they follow each other downwards in strips: the tile of a block then
  * contains the kernel rows that it shares with the next one.
