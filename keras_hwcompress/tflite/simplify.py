@@ -1,7 +1,7 @@
 """Float detours of a converted graph become int8 again, and what nobody reads is dropped.
 
-The converter has no statistics for a result that nobody reads. If it is one part of a SPLIT (the reset gate in the first
-step of an unrolled GRU), the whole operator stays float: DEQUANTIZE - SPLIT - QUANTIZE. Such operators only move
+The converter has no statistics for a result that nobody reads. If it is one part of a SPLIT (the reset gate in the
+first step of an unrolled GRU), the whole operator stays float: DEQUANTIZE - SPLIT - QUANTIZE. Such operators only move
 values, and a value that goes from int8 to float32 and back to the same scale and zero point is the same int8.
 """
 
@@ -70,11 +70,11 @@ class _Detours:
 
     def _add_twin(self, op: Op, moved: int) -> None:
         source = self.twins[op.inputs[moved]]
+        quantization, int8 = self.tensors[source].quantization, np.dtype(np.int8)
         outputs = []
         for index in op.outputs:
             old = self.tensors[index]
-            quantization = self.tensors[source].quantization
-            self.tensors.append(replace(old, name=f"{old.name}/int8", dtype=np.dtype(np.int8), quantization=quantization))
+            self.tensors.append(replace(old, name=f"{old.name}/int8", dtype=int8, quantization=quantization))
             self.twins[index] = len(self.tensors) - 1
             outputs.append(self.twins[index])
         inputs = (*op.inputs[:moved], source, *op.inputs[moved + 1 :])
@@ -103,7 +103,7 @@ def without_unused(graph: Graph) -> Graph:
     return replace(
         graph,
         tensors=tuple(graph.tensors[index] for index in named),
-        ops=tuple(replace(op, inputs=_renumbered(op.inputs, number), outputs=_renumbered(op.outputs, number)) for op in ops),
+        ops=tuple(_op(op, number) for op in ops),
         inputs=_renumbered(graph.inputs, number),
         outputs=_renumbered(graph.outputs, number),
         signatures=tuple(_signature(signature, number) for signature in graph.signatures),
@@ -112,6 +112,10 @@ def without_unused(graph: Graph) -> Graph:
 
 def _renumbered(indices: Sequence[int], number: Mapping[int, int]) -> tuple[int, ...]:
     return tuple(number[index] for index in indices)
+
+
+def _op(op: Op, number: Mapping[int, int]) -> Op:
+    return replace(op, inputs=_renumbered(op.inputs, number), outputs=_renumbered(op.outputs, number))
 
 
 def _signature(signature: Signature, number: Mapping[int, int]) -> Signature:

@@ -23,7 +23,8 @@ from keras_hwcompress.tflite.weights import BIAS, WEIGHTS, WeightGroup, weight_g
 _FREE = ("FULLY_CONNECTED", "ADD", "SUB", "MUL")
 _SAME_SCALE = (*MOVES, "CONCATENATION", "PACK", "MAX_POOL_2D", "AVERAGE_POOL_2D", "REDUCE_MAX", "PAD")
 _READERS = (
-    *_FREE, *_SAME_SCALE, "LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "HARD_SWISH", "MEAN", "QUANTIZE", "DEQUANTIZE",
+    *_FREE, *_SAME_SCALE, "LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "HARD_SWISH", "MEAN", "QUANTIZE",
+    "DEQUANTIZE",
 )  # fmt: skip
 
 
@@ -153,7 +154,8 @@ def _scale_classes(graph: Graph, roles: _Classes) -> Iterator[list[int]]:
     for index in activations:
         classes.join(index, roles.of(index))
     members: dict[int, list[int]] = defaultdict(list)
-    for index in dict.fromkeys([*graph.inputs, *activations, *(i for op in graph.ops for i in op.inputs if i != NO_TENSOR)]):
+    read = [index for op in graph.ops for index in op.inputs if index != NO_TENSOR]
+    for index in dict.fromkeys([*graph.inputs, *activations, *read]):
         members[classes.of(index)].append(index)
     yield from (found for found in members.values() if len(found) > 1)
 
@@ -191,7 +193,7 @@ def _range(tensor: Tensor) -> tuple[float, float]:
 
 def _rescaled(graph: Graph, scales: dict[int, Quantization]) -> Graph:
     """The graph with new scales, and the biases in units of them."""
-    tensors = [replace(tensor, quantization=scales.get(i, tensor.quantization)) for i, tensor in enumerate(graph.tensors)]
+    tensors = [replace(old, quantization=scales.get(index, old.quantization)) for index, old in enumerate(graph.tensors)]
     ops = list(graph.ops)
     finest = _finest_biases(graph, scales)
     made: dict[Hashable, int] = {}

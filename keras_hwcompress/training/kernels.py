@@ -18,7 +18,8 @@ L = keras.layers
 class KernelSpec:
     """One kernel of a layer type: its name, and the axes inside one output channel (one row once stored).
 
-    owner: the attribute of the layer that has the kernel as its attribute `attribute` ("cell"), "" for the layer itself.
+    owner: the attribute of the layer ("cell") that has the kernel as its `attribute`, "" for the layer itself.
+    attribute: "" for `name`.
     """
 
     name: str
@@ -53,8 +54,8 @@ class KernelSpec:
         its two gates.
         """
         rows, owner = self.rows(kernel), self._owner(layer)
-        split = isinstance(owner, L.GRUCell) and not owner.reset_after and (self.attribute or self.name) == "recurrent_kernel"
-        if split:
+        recurrent = (self.attribute or self.name) == "recurrent_kernel"
+        if recurrent and isinstance(owner, L.GRUCell) and not owner.reset_after:
             yield f"{self.name}, gates", rows[: 2 * owner.units]
             yield f"{self.name}, candidate", rows[2 * owner.units :]
         else:
