@@ -90,7 +90,7 @@ def test_the_report_adds_up_and_reads_as_table_dict_and_json():
     assert report.weight_bytes == sum(row.weight_bytes for row in report.layers)
     assert report.model_bytes == report.weight_bytes + sum(row.const_bytes for row in report.layers)
     assert report.int8_weight_bytes == 8 * 18 + 12 * 72 + 5 * 192 and report.tflite_bytes == len(tflite)
-    assert [(row.layer, row.format) for row in report.layers] == [("", "dense8"), ("second", "nary"), ("head", "nary")]
+    assert [(row.layer, row.format != "dense8") for row in report.layers] == [("", False), ("second", True), ("head", True)]
     assert json.loads(report.to_json())["layers"][1]["promised_levels"] == 3
     assert "second" in str(report) and "3 of 3" in str(report)
 
@@ -127,11 +127,11 @@ def test_bounds_choose_formats_and_infeasible_ones_name_the_smallest_value():
     assert {row.format for row in fastest.report.layers} == {"dense8"}
     smallest = converter_of(model)
     smallest.convert()
-    assert {row.format for row in smallest.report.layers} == {"nary"}
+    assert all(row.format != "dense8" for row in smallest.report.layers)
     between = converter_of(model)
     between.objective, between.flash = "latency", smallest.report.model_bytes + 400
     between.convert()
-    assert between.report.model_bytes <= between.flash and {row.format for row in between.report.layers} == {"nary", "dense8"}
+    assert between.report.model_bytes <= between.flash and 1 < len({row.format for row in between.report.layers})
     between.flash = smallest.report.model_bytes - 1
     with pytest.raises(hwc.HwcmpError, match=f"smallest possible is {smallest.report.model_bytes:,} bytes"):
         between.convert()
