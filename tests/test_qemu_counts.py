@@ -46,7 +46,7 @@ def test_a_marker_at_the_end_of_a_page_is_counted(tmp_path, offset):
     main.write_text(main.read_text().replace("int main(void)\n{", "void marked(void);\n" + marked))
     (tmp_path / "inputs.bin").write_bytes(b"".join(inputs))
     image = qemu.build_project(tmp_path / "project", BOARD)
-    qemu._emulate(image, board, tmp_path, 60)
+    qemu.emulate(image, board, tmp_path, 60)
     layer_and_rest = 2
     assert len((tmp_path / "insns.txt").read_text().split()) == 1 + layer_and_rest
 

@@ -81,9 +81,9 @@ def run_qemu_many(
         compiled = write_stream_project(folder / "project", graphs, counts, target)
         image = build_project(folder / "project", target.name)
         (folder / "inputs.bin").write_bytes(b"".join(b"".join(rows) for rows in records))
-        text, exact = _emulate(image, target, folder, timeout)
+        text, exact = emulate(image, target, folder, timeout)
         outputs = _split_outputs(compiled, counts, (folder / "outputs.bin").read_bytes())
-        regions = _split_counts(compiled, counts, _counts(folder / "insns.txt")) if exact else [[]] * len(compiled)
+        regions = _split_counts(compiled, counts, read_counts(folder / "insns.txt")) if exact else [[]] * len(compiled)
         flash = flash_bytes(image)
     stack, ticks = int(re.findall(r"stack=(\d+)", text)[0]), [int(found) for found in re.findall(r"ticks=(\d+)", text)]
     return [
@@ -106,7 +106,7 @@ def flash_bytes(image: Path) -> int:
     return int(sizes[0]) + int(sizes[1])
 
 
-def _emulate(image: Path, board: Board, folder: Path, timeout: float) -> tuple[str, bool]:
+def emulate(image: Path, board: Board, folder: Path, timeout: float) -> tuple[str, bool]:
     """The program's output, and whether instructions were counted exactly."""
     command = [
         find_tool("qemu-system-arm"), "-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none",
@@ -141,7 +141,8 @@ def _plugin() -> Path:
     return build_shared("libinsn_count", [folder / "insn_count.c"], ["-O2"])
 
 
-def _counts(path: Path) -> list[int]:
+def read_counts(path: Path) -> list[int]:
+    """What the counting plugin wrote: the instructions of every region."""
     return [int(line.removeprefix("insns=")) for line in path.read_text(encoding="ascii").split()]
 
 
