@@ -52,7 +52,7 @@ def test_a_marker_at_the_end_of_a_page_is_counted(tmp_path, offset):
 
 
 def test_a_lost_count_is_an_error_and_no_measurement(monkeypatch):
-    monkeypatch.setattr(qemu, "_counts", lambda path: [100])
+    monkeypatch.setattr(qemu, "read_counts", lambda path: [100])
     graph = dense(1)
     with pytest.raises(ToolError, match="counted 1 regions, expected 2"):
         run_qemu(graph, random_batch(graph, 1), board=BOARD)
