@@ -45,7 +45,7 @@ class Levels:
         return np.clip(values * step, -127, 127).astype(np.int8)
 
 
-_LEVELS = {
+LEVELS = {
     level.name: level
     for level in (
         Levels("int8", 256), Levels("int8 20%", 256, 0.2), Levels("2", 2), Levels("3 50%", 3, 0.5), Levels("3 35%", 3, 0.35),
@@ -274,7 +274,7 @@ def cells(cases: Iterator[Case], formats: list[str]) -> Iterator[Cell]:
             continue
         for row in table().formats:
             if row.name in formats:
-                yield from (Cell(case, row.name, _LEVELS[name]) for name in _levels_of(case, row.name, number))
+                yield from (Cell(case, row.name, LEVELS[name]) for name in _levels_of(case, row.name, number))
 
 
 def _levels_of(case: Case, name: str, number: int) -> tuple[str, ...]:

@@ -48,6 +48,10 @@ class Results:
         row = self._rows.get(self._key(keys))
         return row is not None and not (self.refresh and is_stale(row["git_sha"]))
 
+    def clear(self) -> None:
+        """Forgets all rows, for results that are computed from others."""
+        self._rows = {}
+
     def add(self, *rows: Mapping[str, Any]) -> None:
         """Adds rows with their provenance, replaces those of the same keys, and writes the file."""
         for row in rows:

@@ -28,7 +28,7 @@ _PUBLIC = {
     "compress_layerwise": "search",
     "layer_significance": "search",
     "Converter": "converter",
-    "compress_tflite": "tflite.compress",
+    "compress_tflite": "compress",
     "expand_tflite": "tflite.compress",
     "generate_project": "codegen.project",
     "HostLibrary": "runners.host",

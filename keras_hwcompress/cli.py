@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument("-o", "--output", type=Path, required=True, help="file to write")
     compress.add_argument("--regrid", action="store_true", help="put rows that lie on a uniform grid up to rounding exactly on it")
     compress.add_argument("--force", action="store_true", help="replace the output file")
+    compress.add_argument("--target", default="cortex-m4", help="core or board whose instructions count (default: cortex-m4)")
+    compress.add_argument("--flash", type=int, help="most bytes for weights, bias and requantization")
+    compress.add_argument("--latency", type=int, help="most instructions of an inference, as predicted for the target")
+    compress.add_argument("--ram", type=int, help="most bytes for activations and scratch on the target")
+    compress.add_argument("--objective", choices=("flash", "latency"), default="flash", help="what to make small within the bounds (default: flash)")
+    compress.add_argument("--scope", choices=("weights", "image"), default="weights", help="whether flash counts the code of kernels too (default: weights)")
     project.add_argument("-o", "--output", type=Path, required=True, help="folder to create")
     project.add_argument("--name", default="model", help="prefix of the C symbols (default: model)")
     project.add_argument("--vectors", type=int, default=4, help="test vectors to embed (default: 4)")
@@ -111,12 +117,22 @@ def _totals(rows: Sequence[Any]) -> list[str]:
 
 
 def _compress(arguments: argparse.Namespace) -> int:
-    from keras_hwcompress.tflite.compress import compress_tflite
+    from keras_hwcompress.compress import compress_with_report
+    from keras_hwcompress.select import Bounds
 
     source = arguments.model.read_bytes()
-    result = compress_tflite(source, regrid=arguments.regrid)
+    bounds = Bounds(arguments.flash, arguments.latency, arguments.ram)
+    result, report = compress_with_report(source, arguments.target, bounds, arguments.objective, scope=arguments.scope, regrid=arguments.regrid)
     _write_file(arguments.output, result, arguments.force)
-    sizes = {"input_bytes": len(source), "output_bytes": len(result)} | _weight_sizes(result)
+    sizes = {
+        "input_bytes": len(source), "output_bytes": len(result), "weight_bytes": report.weight_bytes,
+        "const_bytes": report.const_bytes, "int8_weight_bytes": report.int8_weight_bytes,
+        "ratio_of_int8": round(report.weight_bytes / max(report.int8_weight_bytes, 1), 4), "predicted_insns": report.insns,
+    }  # fmt: skip
+    if arguments.json:
+        sizes["layers"] = report.to_dict()["layers"]
+    else:
+        _console().print(report.table())
     _report(arguments, sizes, f"wrote {arguments.output}")
     return 0
 
@@ -212,19 +228,6 @@ def _inputs(graph: Any, arguments: argparse.Namespace) -> list[np.ndarray]:
         if missing:
             raise ValueError(f"{arguments.inputs} must hold {', '.join(missing)}. Received: {', '.join(file.files)}")
         return [file[f"input_{i}"] for i in range(len(graph.inputs))]
-
-
-def _weight_sizes(data: bytes) -> dict[str, Any]:
-    from keras_hwcompress.codegen.model import compile_model
-    from keras_hwcompress.tflite.reader import read_model
-
-    model = compile_model(read_model(data), "model", ["ref"])
-    return {
-        "weight_bytes": model.weight_bytes,
-        "const_bytes": model.const_bytes,
-        "int8_weight_bytes": model.int8_weight_bytes,
-        "ratio_of_int8": round(model.weight_bytes / max(model.int8_weight_bytes, 1), 4),
-    }
 
 
 def _write_file(path: Path, data: bytes, force: bool) -> None:

@@ -1,8 +1,8 @@
 """`Converter`: a Keras model becomes an int8 .tflite whose compressed layers are custom operators.
 
-strip -> stock TFLiteConverter (batch fixed to 1) -> promise check -> regrid -> choice of formats -> pack -> report.
-Lowering, folding of BatchNormalization and calibration are the stock converter's; everything after it is lossless
-but for `regrid`, whose effect the report states.
+strip -> stock TFLiteConverter (batch fixed to 1) -> promise check -> align_steps -> regrid -> choice of formats -> pack
+-> report. Lowering, folding of BatchNormalization and calibration are the stock converter's; everything after it is
+lossless but for `align_steps` (recurrent layers) and `regrid`, whose effect the report states.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ import keras
 import numpy as np
 
 from keras_hwcompress import training
-from keras_hwcompress.codegen.model import CompiledModel, compile_model
+from keras_hwcompress.compress import board_of, report_of
 from keras_hwcompress.errors import HwcmpError, ToolError
-from keras_hwcompress.report.conversion import ConversionReport, LayerRow
-from keras_hwcompress.select import Candidate, candidates, choose
-from keras_hwcompress.targets import BOARDS
+from keras_hwcompress.report.conversion import ConversionReport, Promised
+from keras_hwcompress.select import OBJECTIVES, SCOPES, Bounds, select_formats
+from keras_hwcompress.targets import Board
 from keras_hwcompress.tflite import reference
 from keras_hwcompress.tflite.check import check_compilable
 from keras_hwcompress.tflite.graph import Graph
-from keras_hwcompress.tflite.layers import weighted
 from keras_hwcompress.tflite.match import group_rows, match_kernels
-from keras_hwcompress.tflite.pack import pack
+from keras_hwcompress.tflite.prepare import prepare
 from keras_hwcompress.tflite.reader import read_model
 from keras_hwcompress.tflite.regrid import regrid
+from keras_hwcompress.tflite.simplify import simplify
+from keras_hwcompress.tflite.steps import align_steps
 from keras_hwcompress.tflite.weights import WeightGroup
 from keras_hwcompress.tflite.writer import write_model
 
 _REGRID_SAMPLES = 16
-_CORES = {board.core: board for board in reversed(BOARDS.values())}
 
 
 class Converter:
@@ -46,8 +46,11 @@ class Converter:
             with a leading batch axis, as in TensorFlow. Required.
         target: a core ("cortex-m4") or a board of `targets.BOARDS`.
         flash: most bytes for weights, bias and requantization (model_bytes), or None.
+        latency: most instructions of an inference, as predicted for the target, or None.
         ram: most bytes for activations and scratch on the target, or None.
-        objective: "flash" (smallest) or "latency" (fewest instructions within `flash`).
+        objective: "flash" (smallest) or "latency" (fewest instructions) within the bounds.
+        scope: what counts as flash: "weights" (model_bytes), or "image": also the code of the kernels and decoders that
+            the choice needs, once each.
         on_lost: "error" or "warn", when the int8 weights do not hold what a wrapper promised.
         as_conv: paths of wrapped Dense layers to lower as 1x1 convolutions (see `training.strip`).
         report: after `convert`, the per-layer `ConversionReport`; print it.
@@ -58,8 +61,10 @@ class Converter:
         self.representative_dataset: Callable[[], Iterable[Any]] | np.ndarray | None = None
         self.target = "cortex-m4"
         self.flash: int | None = None
+        self.latency: int | None = None
         self.ram: int | None = None
         self.objective = "flash"
+        self.scope = "weights"
         self.on_lost = "error"
         self.as_conv: tuple[str, ...] = ()
         self.report: ConversionReport | None = None
@@ -76,40 +81,31 @@ class Converter:
             HwcmpError: the model, the data or the bounds do not fit; one sentence says what to do.
             ToolError: TensorFlow is not installed.
         """
-        self._check_settings()
+        board, bounds = self._settings()
         kernels = _promised_kernels(self._model)
         plain = training.strip(self._model, as_conv=tuple(self.as_conv), dtype="float32")
         samples = _samples(self.representative_dataset, plain)
-        untouched = _in_keras_order(read_model(_stock_convert(plain, samples)), plain)
+        untouched = simplify(_in_keras_order(read_model(_stock_convert(plain, samples)), plain))
         check_compilable(untouched)
         matches = match_kernels(untouched, [kernel.rows for kernel in kernels])
         losses = [_lost(untouched, kernel, group) for kernel, group in zip(kernels, matches, strict=True)]
         self._tell(losses)
-        graph = regrid(untouched, _ops(group for group, kernel in zip(matches, kernels, strict=True) if group and kernel.on_grid))
-        picked, runners_up = self._choose(graph)
-        packed = pack(graph, {number: row.name for group, row in picked.items() for number in group.ops})
-        compiled = compile_model(packed, "model", sorted({"ref", self._board().arm}))
-        self._check_ram(compiled)
-        data = write_model(packed)
-        owners = {group.tensors[0]: (kernel, lost) for kernel, group, lost in zip(kernels, matches, losses, strict=True) if group}
+        graph = regrid(align_steps(untouched), _ops(group for group, kernel in zip(matches, kernels, strict=True) if group and kernel.on_grid))
+        selection = select_formats(graph, board, bounds, self.objective, self.scope)
+        data = write_model(selection.packed)
+        promised = {group.tensors[0]: _promised(kernel, lost) for kernel, group, lost in zip(kernels, matches, losses, strict=True) if group}
         change = 0 if graph is untouched else _output_change(untouched, graph, samples)
-        self.report = self._make_report(compiled, picked, runners_up, owners, change, len(data))
+        self.report = report_of(selection, self.target, self.objective, len(data), promised, change)
         return data
 
-    def _check_settings(self) -> None:
+    def _settings(self) -> tuple[Board, Bounds]:
         if self.on_lost not in ("error", "warn"):
             raise HwcmpError(f"on_lost must be 'error' or 'warn'. Received: {self.on_lost!r}")
-        for name in ("flash", "ram"):
-            bound = getattr(self, name)
-            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or bound <= 0):
-                raise HwcmpError(f"{name} must be a positive number of bytes or None. Received: {bound!r}")
-        self._board()
-
-    def _board(self):
-        board = BOARDS.get(self.target) or _CORES.get(self.target)
-        if board is None:
-            raise HwcmpError(f"target must be one of {', '.join([*_CORES, *BOARDS])}. Received: {self.target!r}")
-        return board
+        if self.objective not in OBJECTIVES:
+            raise HwcmpError(f"objective must be one of {OBJECTIVES}. Received: {self.objective!r}")
+        if self.scope not in SCOPES:
+            raise HwcmpError(f"scope must be one of {SCOPES}. Received: {self.scope!r}")
+        return board_of(self.target), Bounds(self.flash, self.latency, self.ram)
 
     def _tell(self, losses: list[str]) -> None:
         lost = [text for text in losses if text]
@@ -117,45 +113,6 @@ class Converter:
             raise HwcmpError("; ".join(lost))
         for text in lost:
             warnings.warn(text, stacklevel=3)
-
-    def _choose(self, graph: Graph) -> tuple[dict[WeightGroup, Candidate], dict[WeightGroup, Candidate]]:
-        """The chosen format of each layer, and the best that was not chosen."""
-        options = candidates(graph)
-        consts = compile_model(graph, "model", ["ref"]).const_bytes
-        try:
-            picked = choose(options, self.objective, None if self.flash is None else self.flash - consts)
-        except HwcmpError as error:
-            if self.flash is None:
-                raise
-            smallest = sum(rows[0].bytes for rows in options.values()) + consts
-            raise HwcmpError(f"flash={self.flash:,} bytes is too little: the smallest possible is {smallest:,} bytes") from error
-        rest = {group: [row for row in rows if row != picked[group]] for group, rows in options.items()}
-        return picked, {group: rows[0] for group, rows in rest.items() if rows}
-
-    def _check_ram(self, compiled: CompiledModel) -> None:
-        need = compiled.plan.arena_bytes
-        if self.ram is not None and need > self.ram:
-            raise HwcmpError(f"ram={self.ram:,} bytes is too little: activations and scratch need {need:,} bytes on {self.target}")
-
-    def _make_report(self, compiled, picked, runners_up, owners, change: int, tflite_bytes: int) -> ConversionReport:
-        layers = {layer.weights.tensor: layer for layer in reversed(weighted(compiled.layers))}
-        names = {group.tensors[0]: (group, picked[group]) for group in picked}
-        rows = [
-            _row(layers[tensor], blob, owners.get(tensor), runners_up.get(names[tensor][0]) if tensor in names else None)
-            for tensor, blob in compiled.blobs.items()
-        ]
-        return ConversionReport(
-            layers=tuple(rows),
-            target=self.target,
-            objective=self.objective,
-            weight_bytes=compiled.weight_bytes,
-            int8_weight_bytes=compiled.int8_weight_bytes,
-            fp32_weight_bytes=4 * compiled.int8_weight_bytes,
-            const_bytes=compiled.const_bytes,
-            arena_bytes=compiled.plan.arena_bytes,
-            regrid_change=change,
-            tflite_bytes=tflite_bytes,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +126,10 @@ class _Kernel:
 
 def _promised_kernels(model: keras.Model) -> list[_Kernel]:
     return [_Kernel(promise, rows, isinstance(layer.rule, training.Nary)) for layer, promise, rows in training.promised_rows(model)]
+
+
+def _promised(kernel: _Kernel, lost: str) -> Promised:
+    return Promised(kernel.promise.path, kernel.promise.levels, kernel.promise.zeros, lost)
 
 
 def _samples(source: Any, model: keras.Model) -> list[list[np.ndarray]]:
@@ -205,7 +166,9 @@ def _stock_convert(model: keras.Model, samples: list[list[np.ndarray]]) -> bytes
         import tensorflow as tf
     except ImportError as error:
         raise ToolError("conversion needs TensorFlow: pip install keras_hwcompress[tf-cpu]") from error
-    converter = tf.lite.TFLiteConverter.from_keras_model(_with_batch_of_one(model))
+    single = _with_batch_of_one(model)
+    _refuse_loops(single, tf)
+    converter = tf.lite.TFLiteConverter.from_keras_model(single)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     names = [_input_name(tensor) for tensor in model.inputs]
     converter.representative_dataset = lambda: (dict(zip(names, sample, strict=True)) for sample in samples)
@@ -215,6 +178,19 @@ def _stock_convert(model: keras.Model, samples: list[list[np.ndarray]]) -> bytes
         warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         return converter.convert()
+
+
+def _refuse_loops(model: keras.Model, tf: Any) -> None:
+    """The stock converter ends the process on a loop. `strip` unrolls Keras' own layers, other code may hide one."""
+    suspects = [layer for _, layer in training.leaf_layers(model) if not type(layer).__module__.startswith("keras.")]
+    if not suspects:
+        return
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
+    graph = tf.function(lambda *inputs: model(inputs if len(inputs) > 1 else inputs[0])).get_concrete_function(*specs).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    if any(node.op in ("While", "StatelessWhile") for node in nodes):
+        names = ", ".join(repr(layer.name) for layer in suspects)
+        raise HwcmpError(f"a loop over time steps cannot be converted to int8: expected it unrolled (unroll=True) in one of {names}")
 
 
 def _with_batch_of_one(model: keras.Model) -> keras.Model:
@@ -269,37 +245,22 @@ def _ops(groups: Iterable[WeightGroup]) -> list[int]:
 
 def _output_change(before: Graph, after: Graph, samples: list[list[np.ndarray]]) -> int:
     """Largest difference of any output in int8 steps, over a few calibration samples."""
-    change = 0
+    change, pair = 0, [(graph, prepare(graph)) for graph in (before, after)]
     for sample in samples[:_REGRID_SAMPLES]:
         inputs = [_quantize(array, before, index) for array, index in zip(sample, before.inputs, strict=True)]
-        for a, b in zip(reference.run(before, inputs), reference.run(after, inputs), strict=True):
-            change = max(change, int(np.abs(a.astype(np.int32) - b).max()))
+        results = [reference.run(graph, inputs, layers) for graph, layers in pair]
+        for index, a, b in zip(before.outputs, *results, strict=True):
+            real = _real(b, after, index) - _real(a, before, index)
+            change = max(change, int(np.round(np.abs(real).max() / before.tensors[index].quantization.scale[0])))
     return change
+
+
+def _real(values: np.ndarray, graph: Graph, index: int) -> np.ndarray:
+    quantization = graph.tensors[index].quantization
+    return (values.astype(np.float64) - quantization.zero_point[0]) * quantization.scale[0]
 
 
 def _quantize(array: np.ndarray, graph: Graph, index: int) -> np.ndarray:
     quantization = graph.tensors[index].quantization
     steps = np.round(array / quantization.scale[0]) + quantization.zero_point[0]
     return np.clip(steps, -128, 127).astype(np.int8).reshape(graph.tensors[index].shape)
-
-
-def _row(layer: Any, blob: Any, owner: Any, runner_up: Candidate | None) -> LayerRow:
-    values, channels = layer.weights.values, layer.channels
-    kernel, lost = owner if owner else (None, "")
-    promise = kernel.promise if kernel else None
-    return LayerRow(
-        layer=promise.path if promise else "",
-        op=layer.op,
-        rows=values.shape[0],
-        row_length=values.shape[1],
-        promised_levels=promise.levels if promise else None,
-        promised_zeros=promise.zeros if promise else None,
-        levels=max(len(np.unique(row)) for row in values),
-        zeros=int(np.count_nonzero(values == 0)),
-        lost=lost,
-        int8_bytes=values.size,
-        format=blob.format.name,
-        weight_bytes=len(blob.data),
-        runner_up="" if runner_up is None else f"{'dense8' if runner_up.name == 'builtin' else runner_up.name} {runner_up.bytes:,}",
-        const_bytes=channels.bias.nbytes + channels.multiplier.nbytes + channels.shift.nbytes,
-    )

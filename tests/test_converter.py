@@ -124,21 +124,33 @@ def test_bounds_choose_formats_and_infeasible_ones_name_the_smallest_value():
     fastest = converter_of(model)
     fastest.objective = "latency"
     fastest.convert()
-    assert {row.format for row in fastest.report.layers} == {"dense8"}
     smallest = converter_of(model)
     smallest.convert()
-    assert all(row.format != "dense8" for row in smallest.report.layers)
+    assert smallest.report.model_bytes < fastest.report.model_bytes and fastest.report.insns < smallest.report.insns
     between = converter_of(model)
     between.objective, between.flash = "latency", smallest.report.model_bytes + 400
     between.convert()
-    assert between.report.model_bytes <= between.flash and 1 < len({row.format for row in between.report.layers})
+    assert between.report.model_bytes <= between.flash and fastest.report.insns < between.report.insns < smallest.report.insns
     between.flash = smallest.report.model_bytes - 1
-    with pytest.raises(hwc.HwcmpError, match=f"smallest possible is {smallest.report.model_bytes:,} bytes"):
+    with pytest.raises(hwc.HwcmpError, match=f"flash={between.flash:,} bytes.*smallest possible is {smallest.report.model_bytes:,} bytes"):
         between.convert()
-    assert smallest.report.arena_bytes > 64
-    smallest.ram = 64
-    with pytest.raises(hwc.HwcmpError, match=f"ram=64 bytes is too little.*need {smallest.report.arena_bytes:,} bytes"):
-        smallest.convert()
+    quick = converter_of(model)
+    quick.latency = (fastest.report.insns + smallest.report.insns) // 2
+    quick.convert()
+    assert quick.report.insns <= quick.latency and smallest.report.model_bytes < quick.report.model_bytes < fastest.report.model_bytes
+    quick.latency = 1
+    with pytest.raises(hwc.HwcmpError, match="latency=1 instructions is too little: the smallest possible is [0-9,]+ instructions"):
+        quick.convert()
+
+
+def test_a_ram_bound_that_is_too_small_names_what_is_needed():
+    converter = converter_of(hwc.wrap(small_model(), hwc.Nary(levels=3)))
+    converter.ram = 64
+    with pytest.raises(hwc.HwcmpError, match=r"ram=64 bytes is too little: .* need at least [0-9,]+ bytes") as caught:
+        converter.convert()
+    converter.ram = int(str(caught.value).split("at least ")[1].split(" ")[0].replace(",", ""))
+    converter.convert()
+    assert converter.report.arena_bytes <= converter.ram
 
 
 @pytest.mark.parametrize(
@@ -164,6 +176,8 @@ def test_calibration_data_that_do_not_fit_are_one_clear_line(dataset, words):
     [
         ("target", "pentium", "target must be one of cortex-m4.*Received: 'pentium'"),
         ("objective", "speed", "objective must be one of"),
+        ("scope", "everything", "scope must be one of"),
+        ("latency", 0, "latency must be a positive number of instructions"),
         ("on_lost", "ignore", "on_lost must be"),
         ("flash", -1, "flash must be a positive number"),
         ("ram", 2.5, "ram must be a positive number"),

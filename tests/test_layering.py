@@ -16,11 +16,12 @@ ALLOWED = {
     "targets": {"formats", "tflite"},
     "codegen": {"formats", "tflite", "targets"},
     "runners": {"formats", "tflite", "targets", "codegen"},
-    "select": {"formats", "tflite", "targets"},
+    "select": {"formats", "tflite", "targets", "codegen"},
     "training": {"formats"},
     "report": {"formats", "tflite", "targets", "codegen", "runners"},
-    "converter": {"formats", "tflite", "targets", "codegen", "select", "training", "report"},
-    "search": {"formats", "tflite", "targets", "codegen", "runners", "select", "training", "report", "converter"},
+    "compress": {"formats", "tflite", "targets", "codegen", "select", "report"},
+    "converter": {"compress", "formats", "tflite", "targets", "codegen", "select", "training", "report"},
+    "search": {"formats", "tflite", "targets", "codegen", "runners", "select", "training", "report", "compress", "converter"},
 }
 LEAVES = {"errors", "runtime_files", "__version__"}
 KERAS_PARTS = {"training", "search", "converter", "demo", "digits"}

@@ -36,16 +36,18 @@ class Memory:
     stripe_rows: dict[int, int] = field(default_factory=dict)
 
 
-def lay_out(graph: Graph, layers: Sequence[Layer], formats: dict[int, WeightFormat], arms: Sequence[str]) -> Memory:
+def lay_out(graph: Graph, layers: Sequence[Layer], formats: dict[int, WeightFormat], arms: Sequence[str], *, grow: bool = True) -> Memory:
     """Decides fusion, tiles and stripes, and plans the arena.
 
     Args:
         graph: the model. layers: its prepared layers. formats: weight tensor -> format.
         arms: kernel arms that the image may be built with; the hungriest counts.
+        grow: make tiles and stripes larger where that costs no memory.
     """
     planner = _Planner(graph, formats, tuple(arms))
     fused = fuse_residual_adds(graph, layers, lambda candidate: planner.start(candidate).plan.arena_bytes)
-    return planner.grow(planner.start(fused))
+    memory = planner.start(fused)
+    return planner.grow(memory) if grow else memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,13 +86,14 @@ class CompiledModel:
         return sum(layer.macs for layer in weighted(self.layers))
 
 
-def compile_model(graph: Graph, name: str, arms: Sequence[str]) -> CompiledModel:
+def compile_model(graph: Graph, name: str, arms: Sequence[str], *, grow: bool = True) -> CompiledModel:
     """Prepares the layers, encodes the weights and plans the memory.
 
     Args:
         graph: an int8 model, with or without custom ops.
         name: prefix of the generated C symbols.
         arms: kernel arms that the image may be built with; scratch is planned for the hungriest.
+        grow: make tiles and stripes larger where that costs no memory; without, every layer has the least scratch.
 
     Raises:
         UnsupportedModelError: the graph cannot be compiled.
@@ -105,7 +106,7 @@ def compile_model(graph: Graph, name: str, arms: Sequence[str]) -> CompiledModel
         raise UnsupportedModelError("the model computes nothing: expected at least one operator other than a reshape")
     _check_inputs_outputs(graph)
     blobs = _encode(layers)
-    memory = lay_out(graph, layers, {tensor: blob.format for tensor, blob in blobs.items()}, arms)
+    memory = lay_out(graph, layers, {tensor: blob.format for tensor, blob in blobs.items()}, arms, grow=grow)
     return CompiledModel(name, graph, memory.layers, blobs, memory.tile_rows, memory.stripe_rows, memory.plan)
 
 

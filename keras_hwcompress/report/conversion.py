@@ -12,6 +12,16 @@ from rich.table import Table
 
 
 @dataclass(frozen=True, slots=True)
+class Promised:
+    """What a wrapper promised of a layer: see the fields of `LayerRow`; the defaults are those of a layer without one."""
+
+    layer: str = ""
+    levels: int | None = None
+    zeros: int | None = None
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LayerRow:
     """One layer with weights.
 
@@ -19,7 +29,8 @@ class LayerRow:
     rows, row_length: shape of the weights, one row per output channel. promised_levels, promised_zeros: what the
     wrapper promised, None without one. levels: most distinct int8 values of any row. zeros: int8 weights that are 0.
     lost: why the promise does not hold, "" if it does. int8_bytes: one byte per weight. format, weight_bytes: how
-    the weights are stored and in how many bytes. runner_up: the next best admissible format and its bytes, or "".
+    the weights are stored and in how many bytes. insns: predicted for the whole layer on the target, all layers with
+    these weights together. runner_up: the next best format for the objective, its bytes and instructions, or "".
     const_bytes: bias, multiplier and shift.
     """
 
@@ -35,6 +46,7 @@ class LayerRow:
     int8_bytes: int
     format: str
     weight_bytes: int
+    insns: int
     runner_up: str
     const_bytes: int
 
@@ -45,6 +57,7 @@ class ConversionReport:
 
     regrid_change: largest difference, in int8 steps, between any output before and after regrid on the
     representative data looked at; 0 if no layer was regridded. arena_bytes: activations and scratch on the target.
+    insns: of one inference on the target, predicted by the cost model, layers without weights included.
     """
 
     layers: tuple[LayerRow, ...]
@@ -55,6 +68,7 @@ class ConversionReport:
     fp32_weight_bytes: int
     const_bytes: int
     arena_bytes: int
+    insns: int
     regrid_change: int
     tflite_bytes: int
 
@@ -74,21 +88,21 @@ class ConversionReport:
     def table(self) -> Table:
         """A rich table, one row per layer."""
         table = Table("layer", "operator", "weights", title=f"weights for {self.target}, objective {self.objective}")
-        for heading in ("levels", "zeros", "int8 bytes", "format", "bytes", "of int8", "runner-up"):
+        for heading in ("levels", "zeros", "int8 bytes", "format", "bytes", "of int8", "insns ~", "runner-up"):
             table.add_column(heading, justify="right")
         for row in self.layers:
             table.add_row(*_cells(row))
         table.add_section()
         ratio = f"{self.weight_bytes / max(self.int8_weight_bytes, 1):.3f}"
-        table.add_row("total", "", "", "", "", f"{self.int8_weight_bytes:,}", "", f"{self.weight_bytes:,}", ratio, "")
+        table.add_row("total", "", "", "", "", f"{self.int8_weight_bytes:,}", "", f"{self.weight_bytes:,}", ratio, f"{self.insns:,}", "")
         return table
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=150)
+        console = Console(file=io.StringIO(), width=170)
         console.print(self.table())
         summary = (
             f"model_bytes {self.model_bytes:,} (weights {self.weight_bytes:,}, bias and requantization {self.const_bytes:,}), "
-            f"arena + scratch {self.arena_bytes:,}; weights are {self.fp32_weight_bytes / max(self.weight_bytes, 1):.1f}x smaller than fp32, "
+            f"arena + scratch {self.arena_bytes:,}, about {self.insns:,} instructions per inference (predicted); weights are {self.fp32_weight_bytes / max(self.weight_bytes, 1):.1f}x smaller than fp32, "
             f"{self.int8_weight_bytes / max(self.weight_bytes, 1):.1f}x smaller than int8"
         )
         return console.file.getvalue() + summary
@@ -100,4 +114,4 @@ def _cells(row: LayerRow) -> list[str]:
     size = row.rows * row.row_length
     cells = [f"{name} (promise lost)" if row.lost else name, row.op, f"{row.rows} x {row.row_length}", levels]
     ratio = f"{row.weight_bytes / row.int8_bytes:.3f}"
-    return [*cells, f"{row.zeros / size:.0%}", f"{row.int8_bytes:,}", row.format, f"{row.weight_bytes:,}", ratio, row.runner_up]
+    return [*cells, f"{row.zeros / size:.0%}", f"{row.int8_bytes:,}", row.format, f"{row.weight_bytes:,}", ratio, f"{row.insns:,}", row.runner_up]

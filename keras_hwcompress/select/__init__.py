@@ -1,5 +1,7 @@
-"""Which weight format each layer gets: exact bytes, estimated instructions, an exact choice."""
+"""Which weight format each layer gets: exact bytes, predicted instructions, an exact choice within bounds."""
 
-from keras_hwcompress.select.choose import Candidate, candidates, choose
+from keras_hwcompress.select.candidates import SCOPES, predicted, problem_of
+from keras_hwcompress.select.choose import OBJECTIVES, Bounds, Candidate, Problem, choose
+from keras_hwcompress.select.search import Selection, select_formats
 
-__all__ = ["Candidate", "candidates", "choose"]
+__all__ = ["OBJECTIVES", "SCOPES", "Bounds", "Candidate", "Problem", "Selection", "choose", "predicted", "problem_of", "select_formats"]

@@ -1,0 +1,112 @@
+"""What each layer can be stored as: exact bytes, predicted instructions of the whole layer, scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from keras_hwcompress import formats
+from keras_hwcompress.codegen.kernels import kernel_of
+from keras_hwcompress.codegen.model import CompiledModel, compile_model
+from keras_hwcompress.errors import HwcmpError
+from keras_hwcompress.formats.table import table
+from keras_hwcompress.select.choose import Candidate, Problem
+from keras_hwcompress.targets.boards import Board
+from keras_hwcompress.targets.cost import cost_model, predict_layer
+from keras_hwcompress.targets.features import Stored
+from keras_hwcompress.tflite.graph import Graph
+from keras_hwcompress.tflite.layers import Conv, ConvAdd, FullyConnected, Layer
+from keras_hwcompress.tflite.match import group_rows
+from keras_hwcompress.tflite.pack import BUILTIN, pack
+from keras_hwcompress.tflite.weights import WeightGroup, weight_groups
+
+DENSE = "dense8"
+SCOPES = ("weights", "image")
+_OPS = {"CONV_2D": "conv2d", "DEPTHWISE_CONV_2D": "depthwise_conv2d", "FULLY_CONNECTED": "fully_connected"}
+
+
+def problem_of(graph: Graph, board: Board, scope: str = "weights") -> Problem:
+    """The candidates of every layer (layers that share weights count as one), smallest first.
+
+    Dense int8 is always one of them: the operator stays a builtin one, the device stores a dense8 blob. Instructions
+    are those with the smallest tiles; the final plan may have larger ones, which take fewer.
+
+    Args:
+        graph: a plain graph. board: whose kernels run the layers.
+        scope: what counts as flash: "weights" (and bias and requantization), or "image": also the code of the kernels
+            and decoders that the choice needs, once each.
+
+    Raises:
+        HwcmpError: unknown scope.
+    """
+    if scope not in SCOPES:
+        raise HwcmpError(f"scope must be one of {SCOPES}. Received: {scope!r}")
+    blobs = {group: formats.admissible(group_rows(graph, group)) for group in weight_groups(graph)}
+    found: dict[WeightGroup, list[Candidate]] = {group: [] for group in blobs}
+    for name in [row.name for row in table().formats]:
+        groups = [group for group, admitted in blobs.items() if name in admitted]
+        if not groups:
+            continue
+        choice = {group: BUILTIN if name == DENSE else name for group in groups}
+        insns, scratch = _by_op(compiled_with(graph, choice, board, grow=False), graph, board)
+        for group in groups:
+            work = sum(insns.get(number, 0) for number in group.ops)
+            room = max(scratch.get(number, 0) for number in group.ops)
+            code = _code(_OPS[group.kind], name)
+            found[group].append(Candidate(choice[group], len(blobs[group][name]), work, room, code))
+    dense = compiled_with(graph, {}, board)
+    fixed_bytes = dense.model_bytes - sum(len(admitted[DENSE]) for admitted in blobs.values())
+    choosable = {number for group in blobs for number in group.ops}
+    fixed_insns = sum(work for number, work in _by_op(dense, graph, board)[0].items() if number not in choosable)
+    ordered = {group: tuple(sorted(rows, key=lambda row: (row.bytes, row.insns))) for group, rows in found.items()}
+    code_bytes = dict(cost_model(board).code_bytes) if scope == "image" else {}
+    return Problem(ordered, fixed_bytes, fixed_insns, code_bytes)
+
+
+def _code(op: str, name: str) -> tuple[str, ...]:
+    """The parts of the runtime that run an operator in a format."""
+    return kernel_of(op, table().format_by_name(name)), f"unpack {name}"
+
+
+def packed_with(graph: Graph, choice: Mapping[WeightGroup, str]) -> Graph:
+    """The graph with the named format for each layer; layers without an entry stay builtin operators."""
+    by_op = {number: BUILTIN for group in weight_groups(graph) for number in group.ops}
+    return pack(graph, by_op | {number: name for group, name in choice.items() for number in group.ops})
+
+
+def compiled_with(graph: Graph, choice: Mapping[WeightGroup, str], board: Board, *, grow: bool = True) -> CompiledModel:
+    """`packed_with`, compiled for a board."""
+    return compile_model(packed_with(graph, choice), "model", sorted({"ref", board.arm}), grow=grow)
+
+
+def predicted(model: CompiledModel, board: Board) -> Iterator[tuple[Layer, int]]:
+    """Every layer of a compiled model with its predicted instructions."""
+    for layer in model.layers:
+        yield layer, predict_layer(board, layer, _stored(model, layer))
+
+
+def _stored(model: CompiledModel, layer: Layer) -> Stored | None:
+    if not isinstance(layer, Conv | FullyConnected | ConvAdd):
+        return None
+    blob, output = model.blobs[layer.weights.tensor], layer.outputs[0]
+    kernel = model.kernel(layer.conv if isinstance(layer, ConvAdd) else layer)
+    return Stored(blob.format.name, blob.data, kernel, model.tile_rows[output], model.stripe_rows.get(output, 1))
+
+
+def _by_op(model: CompiledModel, graph: Graph, board: Board) -> tuple[dict[int, int], dict[int, int]]:
+    """Predicted instructions and scratch by operator of the plain graph.
+
+    A fused addition is two operators: the addition has what it takes alone, the convolution has the rest.
+    """
+    number_of = {output: number for number, op in enumerate(graph.ops) for output in op.outputs}
+    insns: dict[int, int] = {}
+    scratch: dict[int, int] = {}
+    for index, (layer, work) in enumerate(predicted(model, board)):
+        room = model.plan.scratch[index].bytes if index in model.plan.scratch else 0
+        number = number_of[layer.outputs[0]]
+        if isinstance(layer, ConvAdd):
+            insns[number] = predict_layer(board, layer.add)
+            work -= insns[number]
+            number = number_of[layer.conv.outputs[0]]
+        insns[number] = insns.get(number, 0) + work
+        scratch[number] = max(scratch.get(number, 0), room)
+    return insns, scratch

@@ -1,0 +1,328 @@
+"""What the instructions of a layer grow with: counts that follow from its shape and its weights, nothing measured.
+
+Every count has a name "<kernel>/<loop>/<path>/<count>". Kernels take different paths for different geometries, and
+loops for different parameters of a format; each has coefficients of its own. Unpacking counts as a kernel
+"unpack <format>" that all operators share. `cost.py` turns counts into instructions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from keras_hwcompress.formats.blob import unpack_header
+from keras_hwcompress.formats.table import table
+from keras_hwcompress.tflite.layers import Affine, Binary, Concat, Conv, ConvAdd, FullyConnected, Layer, Lut, Pad, Pool, Reduce, Softmax
+
+Features = dict[str, float]
+# Output channels whose constants are prepared at a time where weights are not unpacked, and channels per tile group.
+_PLAIN_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Weights as stored. kernel: that runs them ("conv2d", "conv2d_runs"). tile_rows: channels unpacked at a time.
+
+    stripe_rows: output rows at a time, of a convolution with a fused addition.
+    """
+
+    format: str
+    blob: bytes
+    kernel: str
+    tile_rows: int
+    stripe_rows: int = 1
+
+    @property
+    def kind(self) -> str:
+        """The kind in the format table."""
+        return table().format_by_name(self.format).kind
+
+    def is_direct(self, op: str) -> bool:
+        """Whether a kernel runs the weights as stored."""
+        return self.kernel != op
+
+    @property
+    def is_unpacked(self) -> bool:
+        """Whether rows are unpacked into scratch."""
+        return self.kind != "PLAIN"
+
+
+def layer_features(layer: Layer, stored: Stored | None = None) -> Features:
+    """The counts of a prepared layer.
+
+    Args:
+        layer: any but a reshape, which costs nothing and has no counts.
+        stored: how its weights are stored, for layers with weights.
+
+    Raises:
+        ValueError: the layer has weights and `stored` is None.
+    """
+    if isinstance(layer, Conv | FullyConnected | ConvAdd) and stored is None:
+        raise ValueError(f"layer {layer.name!r} has weights: expected how they are stored")
+    if isinstance(layer, ConvAdd):
+        return _fused(layer, stored)
+    if isinstance(layer, Conv | FullyConnected):
+        return _weighted(layer, stored)
+    if type(layer) not in _OTHERS:
+        return {}
+    path, counts = _OTHERS[type(layer)](layer)
+    return _named(layer.op, "-", path, counts)
+
+
+def _named(kernel: str, loop: str, path: str, counts: Features) -> Features:
+    return {f"{kernel}/{loop}/{path}/{name}": float(count) for name, count in counts.items() if count}
+
+
+def _fused(layer: ConvAdd, stored: Stored) -> Features:
+    """A convolution and an addition for every stripe."""
+    total: Counter[str] = Counter()
+    for stripe in layer.stripes(stored.stripe_rows):
+        total.update(_weighted(stripe, stored))
+        total.update(layer_features(_flat(layer.add, int(np.prod(stripe.output)))))
+    return dict(total)
+
+
+def _flat(add: Binary, count: int) -> Binary:
+    return replace(add, shape=(1, 1, 1, count), a_stride=(0, 0, 0, 1), b_stride=(0, 0, 0, 1))
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+# ---- layers with weights ------------------------------------------------------------------------------------------
+
+
+def _weighted(layer: Conv | FullyConnected, stored: Stored) -> Features:
+    work = _Work(layer, stored)
+    path, counts = _WEIGHTED[layer.op](layer, work)
+    if stored.is_direct(layer.op):
+        return _named(stored.kernel, _loop(stored), path, counts | work.direct())
+    features = _named(stored.kernel, "-", path, counts)
+    return features | work.unpacking() if stored.is_unpacked else features
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Counts that all layers with weights have."""
+
+    layer: Conv | FullyConnected
+    stored: Stored
+
+    @property
+    def rows(self) -> int:
+        return len(self.layer.weights.values)
+
+    @property
+    def length(self) -> int:
+        return self.layer.weights.values.shape[1]
+
+    @property
+    def pixels(self) -> int:
+        """Outputs of one channel."""
+        return self.layer.batch if isinstance(self.layer, FullyConnected) else self.layer.output[0] * self.layer.output[1]
+
+    @property
+    def passes(self) -> int:
+        """How often the activations are gone through."""
+        if self.stored.is_direct(self.layer.op):
+            return 1
+        at_once = self.stored.tile_rows if self.stored.is_unpacked else _PLAIN_ROWS
+        return -(-self.rows // min(at_once, self.rows))
+
+    def common(self) -> Features:
+        """Call, channels, outputs, and outputs that take a longer way."""
+        shifts = np.broadcast_to(self.layer.channels.shift, (self.rows,))
+        clamps = self.layer.activation_min > -128 or self.layer.activation_max < 127
+        outputs = self.rows * self.pixels
+        return {
+            "call": 1,
+            "passes": self.passes,
+            "channels": self.rows,
+            "outputs": outputs,
+            "outputs not shifted right": self.pixels * int(np.count_nonzero(shifts >= 0)),
+            "outputs clamped": outputs * clamps,
+        }
+
+    def unpacking(self) -> Features:
+        """Once per call: every row is unpacked once."""
+        nonzeros = int(np.count_nonzero(self.layer.weights.values))
+        counts = {"rows": self.rows, "weights": self.rows * self.length, "bytes": len(self.stored.blob), "nonzeros": nonzeros}
+        return _named(f"unpack {self.stored.format}", _loop(self.stored), "-", counts)
+
+    def direct(self) -> Features:
+        """For blocks of 1 to 16 outputs of a channel: entries, bytes and magnitudes are gone through once a block."""
+        values = self.layer.weights.values
+        nonzeros, magnitudes = int(np.count_nonzero(values)), sum(len(np.unique(np.abs(row[row != 0]))) for row in values.astype(int))
+        counts: Features = {}
+        for block in (1, 4, 8, 16):
+            blocks = -(-self.pixels // block)
+            counts |= {
+                f"nonzeros x blocks of {block}": nonzeros * blocks,
+                f"bytes x blocks of {block}": len(self.stored.blob) * blocks,
+                f"magnitudes x blocks of {block}": magnitudes * blocks,
+                f"channels x blocks of {block}": self.rows * blocks,
+            }
+        return counts
+
+
+def _nary_loop(param: int) -> str:
+    levels = param & ~table().constants["NARY_PER_CHANNEL"]
+    return str(next(limit for limit in (2, 3, 4, 6, 15, 16) if levels <= limit))
+
+
+def _runs_loop(param: int) -> str:
+    return "wide" if param & table().constants["RUNS_WIDE"] else "narrow"
+
+
+# Formats that run different loops for different values of the header's param; each has coefficients of its own.
+_LOOPS: dict[str, Callable[[int], str]] = {"nary": _nary_loop, "runs": _runs_loop}
+
+
+def _loop(stored: Stored) -> str:
+    return _LOOPS[stored.format](unpack_header(stored.blob).param) if stored.format in _LOOPS else "-"
+
+
+def _conv2d(layer: Conv, work: _Work) -> tuple[str, Features]:
+    depth, taps, columns = layer.input[2], layer.kernel[0] * layer.kernel[1], work.passes * work.pixels
+    inside = _inside(layer, 0) * _inside(layer, 1) * work.passes
+    padded = _up(work.pixels, 4) * work.rows
+    counts = work.common() | {
+        "macs": work.pixels * work.rows * work.length,
+        "macs, 4 pixels x 4": padded * _up(work.length, 4),
+        "macs, 4 pixels x 8": padded * _up(work.length, 8),
+        "macs, 16": work.pixels * work.rows * _up(work.length, 16),
+        "outputs, 4 pixels": padded,
+        "columns": columns,
+        "column bytes": columns * work.length,
+        "column lines": columns * layer.kernel[0],
+        "column taps": columns * taps,
+        "border columns": columns - inside,
+        "border bytes": (columns - inside) * work.length,
+        "border taps": (columns - inside) * taps,
+    }
+    return _conv_path(layer, depth, work.pixels), counts
+
+
+def _conv_path(layer: Conv, depth: int, pixels: int) -> str:
+    if pixels < 4:
+        return "few pixels"
+    if layer.kernel == (1, 1):
+        return "one tap"
+    if depth % 8:
+        return "odd depth" if depth % 4 else "depth of 4"
+    overlap = layer.kernel[1] == 3 and layer.stride[1] == 1 and layer.dilation[1] == 1
+    return "overlapping" if overlap else "groups"
+
+
+def _inside(layer: Conv, axis: int) -> int:
+    """Positions along an axis whose window does not reach beyond the input."""
+    first = np.arange(layer.output[axis]) * layer.stride[axis] - layer.pad[axis]
+    reach = (layer.kernel[axis] - 1) * layer.dilation[axis]
+    return int(np.count_nonzero((first >= 0) & (first + reach < layer.input[axis])))
+
+
+def _depthwise(layer: Conv, work: _Work) -> tuple[str, Features]:
+    height, width, _ = layer.output
+    is_3x3 = layer.kernel == (3, 3) and layer.dilation == (1, 1) and min(layer.stride) <= 2
+    inputs = layer.input[0] * layer.input[1]
+    lanes = {step: min(_up(height, step) * width, _up(width, step) * height) for step in (2, 4)}
+    counts = work.common() | {
+        "macs": work.pixels * work.rows * work.length,
+        "tap lines": work.pixels * work.rows * layer.kernel[0],
+        "output lines": work.rows * height,
+        "output columns": work.rows * width,
+        "shorter lines": work.rows * min(height, width),
+        "macs, 2 lanes": lanes[2] * work.rows * work.length,
+        "macs, 4 lanes": lanes[4] * work.rows * work.length,
+        "macs, 4 along": _up(width, 4) * height * work.rows * work.length,
+        "weights": work.rows * work.length,
+        "plane": inputs * layer.input[2],
+        "plane lines": layer.input[0] * layer.input[2],
+        "plane groups": inputs * _up(layer.input[2], 4),
+        "border outputs": work.rows * (work.pixels - _inside(layer, 0) * _inside(layer, 1)),
+        "border macs": work.rows * work.length * (work.pixels - _inside(layer, 0) * _inside(layer, 1)),
+    }
+    path = f"3x3 stride {max(layer.stride)}" if is_3x3 else "any"
+    return path, counts
+
+
+def _fully_connected(layer: FullyConnected, work: _Work) -> tuple[str, Features]:
+    macs = work.pixels * work.rows
+    counts = work.common() | {
+        "macs": macs * work.length,
+        "macs, 4": macs * _up(work.length, 4),
+        "macs, 8": macs * _up(work.length, 8),
+        "macs, 16": macs * _up(work.length, 16),
+        "inputs": work.pixels * work.length,
+        "outputs, ragged": macs * bool(work.length % 4),
+    }
+    return "any", counts
+
+
+_WEIGHTED: dict[str, Callable[..., tuple[str, Features]]] = {
+    "conv2d": _conv2d,
+    "depthwise_conv2d": _depthwise,
+    "fully_connected": _fully_connected,
+}
+
+
+# ---- other layers -------------------------------------------------------------------------------------------------
+
+
+def _binary(layer: Binary) -> tuple[str, Features]:
+    elements = int(np.prod(layer.shape))
+    clamps = layer.activation_min > -128 or layer.activation_max < 127
+    shifted = int(layer.a_shift != 0) + int(layer.b_shift != 0)
+    lines = elements // layer.shape[3]
+    counts = {"call": 1, "lines": lines, "elements": elements, "elements clamped": elements * clamps, "operands shifted": elements * shifted}
+    if layer.a_stride != layer.b_stride:
+        counts |= {"broadcast lines": lines, "broadcast elements": elements}
+    return "affine" if layer.affine_shift else "general", counts
+
+
+def _count(layer: Lut | Affine) -> tuple[str, Features]:
+    return "-", {"call": 1, "elements": layer.count}
+
+
+def _concat(layer: Concat) -> tuple[str, Features]:
+    return "-", {"call": 1, "parts": layer.outer * len(layer.inner), "elements": layer.outer * sum(layer.inner)}
+
+
+def _pad(layer: Pad) -> tuple[str, Features]:
+    elements = int(np.prod([s + b + a for s, b, a in zip(layer.shape, layer.before, layer.after, strict=True)]))
+    return "-", {"call": 1, "elements": elements, "lines": elements // max(1, layer.shape[3])}
+
+
+def _pool(layer: Pool) -> tuple[str, Features]:
+    windows = layer.output[0] * layer.output[1]
+    lines, taps = _pool_taps(layer, 0) * layer.output[1], _pool_taps(layer, 0) * _pool_taps(layer, 1)
+    depth = layer.output[2]
+    counts = {"call": 1, "windows": windows, "outputs": windows * depth, "lines": lines, "output lines": lines * depth, "taps": taps * depth}
+    return "-", counts | {"window taps": taps}
+
+
+def _pool_taps(layer: Pool, axis: int) -> int:
+    """Taps along an axis, of all windows together; padding does not count."""
+    first = np.arange(layer.output[axis]) * layer.stride[axis] - layer.pad[axis]
+    last = np.minimum(first + layer.filter[axis], layer.input[axis])
+    return int((last - np.maximum(first, 0)).sum())
+
+
+def _reduce(layer: Reduce) -> tuple[str, Features]:
+    kept = [s for axis, s in enumerate(layer.shape) if not layer.reduce_mask >> axis & 1]
+    elements = int(np.prod(layer.shape))
+    counts = {"call": 1, "elements": elements, "outputs": int(np.prod(kept, dtype=int)), "lines": elements // layer.shape[3]}
+    return "-", counts
+
+
+def _softmax(layer: Softmax) -> tuple[str, Features]:
+    return "-", {"call": 1, "rows": layer.rows, "elements": layer.rows * layer.depth}
+
+
+_OTHERS: dict[type, Callable[..., tuple[str, Features]]] = {
+    Binary: _binary, Lut: _count, Affine: _count, Concat: _concat, Pad: _pad, Pool: _pool, Reduce: _reduce, Softmax: _softmax,
+}  # fmt: skip
