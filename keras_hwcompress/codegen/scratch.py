@@ -1,6 +1,6 @@
 """Scratch bytes of a layer, for the memory plan: the same formulas as the `..._scratch_bytes` functions in C.
 
-Each arm keeps its formula beside its kernels (mcu_runtime/src/<arm>/<op>.c); tests/test_runtime_dsp.py compares
+Each arm keeps its formula beside its kernels (mcu_runtime/src/<arm>/<op>.c); tests/test_runtime_<arm>.py compares
 the two languages. Only layers with weights need scratch.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_hwcompress.codegen import scratch_mve
+from keras_hwcompress.codegen import scratch_mve, scratch_swar
 from keras_hwcompress.codegen.scratch_depthwise import depthwise_bytes
 from keras_hwcompress.tflite.layers import Conv, ConvAdd, FullyConnected, Layer
 
@@ -142,6 +142,14 @@ def _dsp_conv2d_runs(layer: Conv, rows: _Rows) -> int:
     return _DSP_LANES * rows.length + _DSP_CHANNEL_BYTES * rows.count + 5 * kernel_row
 
 
+def _swar_conv2d(layer: Conv, rows: _Rows) -> int:
+    return scratch_swar.conv2d_bytes(layer, rows.tile if rows.unpacked else None)
+
+
+def _swar_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
+    return scratch_swar.depthwise_bytes(layer) + _unaligned_rows(rows)
+
+
 def _mve_conv2d(layer: Conv, rows: _Rows) -> int:
     return scratch_mve.conv2d_bytes(layer, rows.tile if rows.unpacked else None) + _unaligned_rows(rows)
 
@@ -165,6 +173,9 @@ _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("dsp", "fully_connected"): _dsp_fully_connected,
     ("dsp", "conv2d_runs"): _dsp_conv2d_runs,
     ("mve", "conv2d_runs"): _mve_conv2d_runs,
+    ("swar", "conv2d"): _swar_conv2d,
+    ("swar", "depthwise_conv2d"): _swar_depthwise_conv2d,
+    ("swar", "fully_connected"): _ref_rows,
     ("mve", "conv2d"): _mve_conv2d,
     ("mve", "depthwise_conv2d"): _mve_depthwise_conv2d,
     ("mve", "fully_connected"): _ref_rows,

@@ -77,37 +77,90 @@ static inline void hwcmp_windows_next(hwcmp_windows *windows)
     }
 }
 
-/* Taps [begin, begin + taps) of every kernel row, which are neighbours. */
-HWCMP_WRITER_INLINE int8_t *hwcmp_windows_put_rows(const hwcmp_windows *windows, int32_t begin, int32_t taps, int32_t rows,
-                                             int8_t *to, hwcmp_window_writer writer)
+/* A part of a window: `count` bytes, the first of which is byte `offset` of a run that begins with tap `tap` of kernel
+ * row `row`. A run is a kernel row, or a tap if columns are dilated. */
+typedef struct {
+    int32_t row, tap;
+    uint32_t offset, count;
+} hwcmp_window_part;
+
+/* The bytes of a run that lie inside the input, if its row does: [begin, end), from byte `at` of the row on. */
+typedef struct {
+    uint32_t begin, end, at;
+} hwcmp_window_span;
+
+/* The run of `taps` taps from input column x on. */
+static inline hwcmp_window_span hwcmp_windows_span(const hwcmp_windows *windows, int32_t x, int32_t taps)
+{
+    const int32_t first = hwcmp_clamp(-x, 0, taps);
+    const int32_t last = hwcmp_clamp(windows->width - x, first, taps);
+    const hwcmp_window_span span = {(uint32_t)first * windows->depth, (uint32_t)last * windows->depth,
+                                    (uint32_t)(x + first) * windows->depth};
+    return span;
+}
+
+/* Bytes [offset, offset + count) of a run in input row y. */
+HWCMP_WRITER_INLINE int8_t *hwcmp_windows_put_run(const hwcmp_windows *windows, int32_t y, hwcmp_window_span span,
+                                                  uint32_t offset, uint32_t count, int8_t *to,
+                                                  hwcmp_window_writer writer)
+{
+    const uint32_t last = offset + count;
+
+    if (y < 0 || y >= windows->height || span.begin >= last || span.end <= offset || span.begin == span.end) {
+        return writer.fill(to, windows->zero_point, count);
+    }
+    if (offset < span.begin) {
+        to = writer.fill(to, windows->zero_point, span.begin - offset);
+        offset = span.begin;
+    }
+    const uint32_t inside = (last < span.end ? last : span.end) - offset;
+    to = writer.put(to, windows->input + (uint32_t)y * windows->row_bytes + span.at + (offset - span.begin), inside);
+    return last > span.end ? writer.fill(to, windows->zero_point, last - span.end) : to;
+}
+
+/* A part of a window, in the order of a weight row. */
+HWCMP_WRITER_INLINE int8_t *hwcmp_windows_put_part(const hwcmp_windows *windows, hwcmp_window_part part, int8_t *to,
+                                                   hwcmp_window_writer writer)
 {
     const hwcmp_windows w = *windows;
-    const int32_t x = w.x + begin * w.dilation_w;
-    const int32_t before = hwcmp_clamp(-x, 0, taps);
-    const int32_t inside = hwcmp_clamp(w.width - x, before, taps) - before;
-    const uint32_t bytes = (uint32_t)inside * w.depth;
-    const uint32_t bytes_before = (uint32_t)before * w.depth;
-    const uint32_t bytes_after = (uint32_t)taps * w.depth - bytes - bytes_before;
-    const uint32_t height = bytes == 0U ? 0U : (uint32_t)w.height;
-    uint32_t y = (uint32_t)w.y;
-    uint32_t at = y * w.row_bytes + (uint32_t)(x + before) * w.depth; /* wraps where it is outside */
+    const int32_t taps = w.dilation_w == 1 ? w.kernel_w : 1;
+    const uint32_t run = (uint32_t)taps * w.depth;
+    hwcmp_window_span span = hwcmp_windows_span(&w, w.x + part.tap * w.dilation_w, taps);
+    int32_t y = w.y + part.row * w.dilation_h;
 
-    for (; rows > 0; rows--) {
-        if (y >= height) {
-            to = writer.fill(to, w.zero_point, (uint32_t)taps * w.depth);
-        } else {
-            if (bytes_before != 0U) {
-                to = writer.fill(to, w.zero_point, bytes_before);
-            }
-            to = writer.put(to, w.input + at, bytes);
-            if (bytes_after != 0U) {
-                to = writer.fill(to, w.zero_point, bytes_after);
-            }
+    for (uint32_t left = part.count; left > 0U;) {
+        const uint32_t count = left < run - part.offset ? left : run - part.offset;
+        to = hwcmp_windows_put_run(&w, y, span, part.offset, count, to, writer);
+        left -= count;
+        part.offset = 0U;
+        if (taps == w.kernel_w) {
+            y += w.dilation_h;
+            continue;
         }
-        y += (uint32_t)w.dilation_h;
-        at += w.row_step;
+        part.tap++;
+        if (part.tap == w.kernel_w) {
+            part.tap = 0;
+            y += w.dilation_h;
+        }
+        span = hwcmp_windows_span(&w, w.x + part.tap * w.dilation_w, 1);
     }
     return to;
+}
+
+/* Where the part behind `part` begins. */
+static inline hwcmp_window_part hwcmp_windows_behind(const hwcmp_windows *windows, hwcmp_window_part part)
+{
+    const int32_t taps = windows->dilation_w == 1 ? windows->kernel_w : 1;
+    const uint32_t run = (uint32_t)taps * windows->depth;
+
+    for (part.offset += part.count; part.offset >= run; part.offset -= run) {
+        part.tap += taps;
+        if (part.tap == windows->kernel_w) {
+            part.tap = 0;
+            part.row++;
+        }
+    }
+    return part;
 }
 
 static inline bool hwcmp_windows_is_inside(const hwcmp_windows *windows)
@@ -134,17 +187,8 @@ HWCMP_WRITER_INLINE int8_t *hwcmp_windows_put(const hwcmp_windows *windows, int8
         }
         return to;
     }
-    if (windows->dilation_w == 1) {
-        return hwcmp_windows_put_rows(windows, 0, windows->kernel_w, windows->kernel_h, to, writer);
-    }
-    hwcmp_windows row = *windows;
-    for (int32_t i = 0; i < row.kernel_h; i++) {
-        for (int32_t tap = 0; tap < row.kernel_w; tap++) {
-            to = hwcmp_windows_put_rows(&row, tap, 1, 1, to, writer);
-        }
-        row.y += row.dilation_h;
-    }
-    return to;
+    const hwcmp_window_part all = {0, 0, 0U, windows->run_bytes * (uint32_t)windows->kernel_h};
+    return hwcmp_windows_put_part(windows, all, to, writer);
 }
 
 /* The window as a run of bytes in the input, or null. */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Same results as ref/add.c, compared bit for bit by tests/test_runtime_mve.py.
- * Four elements at a time; rows of neighbouring elements with common scales take the short exact forms of mve.h.
+ * Four elements at a time: the affine form where the exporter found one, for neighbouring elements with the scales that
+ * TensorFlow Lite's converter makes the short exact forms of mve.h, the literal form for the others.
  */
 #include "../ref/binary.h"
 #include "mve.h"
 
 /* TensorFlow Lite's left shift for int8, and the highest right shift of an operand that the short form takes. */
 enum { LEFT_SHIFT = 20, MAX_OPERAND_SHIFT = 30, LANES = 4 };
+
+/* ---- two roundings ------------------------------------------------------------------------------------ */
 
 /* An operand on the common scale: (value - zero point) * 2^20 times multiplier, rounded as in hwcmp_mve_scale(); with
  * shift 0 the second rounding and its offset vanish. */
@@ -56,8 +59,7 @@ static bool is_fast(const hwcmp_binary_params *params)
 {
     return params->left_shift == LEFT_SHIFT && operand_is_fast(params->a_multiplier, params->a_shift) &&
            operand_is_fast(params->b_multiplier, params->b_shift) && params->output_multiplier >= 0 &&
-           (uint32_t)-params->output_shift - 1U < HWCMP_MVE_MAX_SHIFT && params->a_stride[3] == 1 &&
-           params->b_stride[3] == 1;
+           (uint32_t)-params->output_shift - 1U < HWCMP_MVE_MAX_SHIFT;
 }
 
 /* r0 a, r1 b, r2 output, r3-r5 multiplier, offset, shift of a, r6-r8 of b, r9-r11 of the output; q4 q5 zero points, q6
@@ -114,12 +116,14 @@ static HWCMP_NOINLINE __attribute__((naked)) void add_shifted(const add_job *job
 }
 
 /* Adding commutes, so an operand without shift may come first. */
-static void add_row(add_job job, const int8_t *a, const int8_t *b, int8_t *output, uint32_t count)
+static void scaled_run(const hwcmp_binary_params *params, hwcmp_binary_run run)
 {
-    job.a = a;
-    job.b = b;
-    job.output = output;
-    job.count = count;
+    add_job job = job_of(params);
+
+    job.a = run.a;
+    job.b = run.b;
+    job.output = run.output;
+    job.count = (uint32_t)run.count;
     if (job.a_scale.shift != 0 && job.b_scale.shift != 0) {
         add_shifted(&job);
     } else if (job.b_scale.shift != 0) {
@@ -127,8 +131,8 @@ static void add_row(add_job job, const int8_t *a, const int8_t *b, int8_t *outpu
     } else if (job.a_scale.shift != 0) {
         const operand_scale shifted = job.a_scale;
         const int32_t zero = job.a_zero;
-        job.a = b;
-        job.b = a;
+        job.a = run.b;
+        job.b = run.a;
         job.a_scale = job.b_scale;
         job.b_scale = shifted;
         job.a_zero = job.b_zero;
@@ -139,6 +143,35 @@ static void add_row(add_job job, const int8_t *a, const int8_t *b, int8_t *outpu
     }
 }
 
+/* ---- the affine form ---------------------------------------------------------------------------------- */
+
+static void affine_run(const hwcmp_binary_params *params, hwcmp_binary_run run)
+{
+    const int32x4_t low = vdupq_n_s32(params->activation_min);
+    const int32x4_t high = vdupq_n_s32(params->activation_max);
+
+    /* 10 instructions for four elements, the tail predicated by the loop */
+    __asm__ volatile("dlstp.32 lr, %[count]\n"
+                     "1:\n\t"
+                     "vldrb.s32 q0, [%[a]], #4\n\t"
+                     "vmul.i32 q0, q0, %[affine_a]\n\t"
+                     "vldrb.s32 q1, [%[b]], #4\n\t"
+                     "vmla.u32 q0, q1, %[affine_b]\n\t"
+                     "vadd.i32 q0, q0, %[affine_c]\n\t"
+                     "vshl.s32 q0, %[shift]\n\t"
+                     "vmax.s32 q0, q0, %q[low]\n\t"
+                     "vmin.s32 q0, q0, %q[high]\n\t"
+                     "vstrb.32 q0, [%[output]], #4\n\t"
+                     "letp lr, 1b"
+                     : [a] "+l"(run.a), [b] "+l"(run.b), [output] "+l"(run.output)
+                     : [count] "r"(run.count), [affine_a] "r"(params->affine_a), [affine_b] "r"(params->affine_b),
+                       [affine_c] "r"(params->affine_c), [shift] "r"(-params->affine_shift), [low] "w"(low),
+                       [high] "w"(high)
+                     : "q0", "q1", "lr", "memory");
+}
+
+/* ---- any strides and constants ------------------------------------------------------------------------ */
+
 static inline int32x4_t scaled_any(const hwcmp_binary_params *params, int32x4_t values, int32_t zero_point,
                                    int32_t multiplier, int32_t shift)
 {
@@ -146,66 +179,25 @@ static inline int32x4_t scaled_any(const hwcmp_binary_params *params, int32x4_t 
     return hwcmp_mve_requantize(raised, vdupq_n_s32(multiplier), vdupq_n_s32(shift));
 }
 
-/* Any strides and constants. */
-static void add_row_any(const hwcmp_binary_params *params, const int8_t *a, const int8_t *b, int8_t *output)
+static void any_run(const hwcmp_binary_params *params, hwcmp_binary_run run)
 {
     const hwcmp_binary_params p = *params;
     const uint32x4_t a_offsets = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)p.a_stride[3]);
     const uint32x4_t b_offsets = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)p.b_stride[3]);
 
-    for (int32_t left = p.shape[3]; left > 0; left -= LANES) {
-        const mve_pred16_t lanes = vctp32q((uint32_t)left);
-        const int32x4_t sum = vaddq_s32(
-            scaled_any(&p, vldrbq_gather_offset_z_s32(a, a_offsets, lanes), p.a_zero_point, p.a_multiplier, p.a_shift),
-            scaled_any(&p, vldrbq_gather_offset_z_s32(b, b_offsets, lanes), p.b_zero_point, p.b_multiplier, p.b_shift));
-        const int32x4_t result = vaddq_n_s32(
-            hwcmp_mve_requantize(sum, vdupq_n_s32(p.output_multiplier), vdupq_n_s32(p.output_shift)),
-            p.output_zero_point);
-        const int32x4_t clamped =
-            vminq_s32(vmaxq_s32(result, vdupq_n_s32(p.activation_min)), vdupq_n_s32(p.activation_max));
-        vstrbq_p_s32(output, clamped, lanes);
-        a += LANES * p.a_stride[3];
-        b += LANES * p.b_stride[3];
-        output += LANES;
-    }
-}
-
-/* Whether the elements follow each other without gaps and without broadcasting. */
-static bool is_dense(const int32_t shape[4], const int32_t stride[4])
-{
-    int32_t expected = 1;
-
-    for (int axis = 3; axis >= 0; axis--) {
-        if (shape[axis] > 1 && stride[axis] != expected) {
-            return false;
-        }
-        expected *= shape[axis];
-    }
-    return true;
-}
-
-static void add_rows(const hwcmp_binary_params *params, bool fast, const int8_t *a, const int8_t *b, int8_t *output)
-{
-    const int32_t *sa = params->a_stride;
-    const int32_t *sb = params->b_stride;
-    add_job job = {.count = 0};
-
-    if (fast) {
-        job = job_of(params);
-    }
-    for (int32_t i = 0; i < params->shape[0]; i++) {
-        for (int32_t j = 0; j < params->shape[1]; j++) {
-            for (int32_t k = 0; k < params->shape[2]; k++) {
-                const int8_t *row_a = a + i * sa[0] + j * sa[1] + k * sa[2];
-                const int8_t *row_b = b + i * sb[0] + j * sb[1] + k * sb[2];
-                if (fast) {
-                    add_row(job, row_a, row_b, output, (uint32_t)params->shape[3]);
-                } else {
-                    add_row_any(params, row_a, row_b, output);
-                }
-                output += params->shape[3];
-            }
-        }
+    for (; run.count > 0; run.count -= LANES) {
+        const mve_pred16_t lanes = vctp32q((uint32_t)run.count);
+        const int32x4_t a = vldrbq_gather_offset_z_s32(run.a, a_offsets, lanes);
+        const int32x4_t b = vldrbq_gather_offset_z_s32(run.b, b_offsets, lanes);
+        const int32x4_t sum = vaddq_s32(scaled_any(&p, a, p.a_zero_point, p.a_multiplier, p.a_shift),
+                                        scaled_any(&p, b, p.b_zero_point, p.b_multiplier, p.b_shift));
+        const int32x4_t scaled =
+            hwcmp_mve_requantize(sum, vdupq_n_s32(p.output_multiplier), vdupq_n_s32(p.output_shift));
+        const int32x4_t raised = vmaxq_s32(vaddq_n_s32(scaled, p.output_zero_point), vdupq_n_s32(p.activation_min));
+        vstrbq_p_s32(run.output, vminq_s32(raised, vdupq_n_s32(p.activation_max)), lanes);
+        run.a += LANES * p.a_stride[3];
+        run.b += LANES * p.b_stride[3];
+        run.output += LANES;
     }
 }
 
@@ -214,12 +206,12 @@ hwcmp_status hwcmp_add_s8(const hwcmp_binary_params *params, const int8_t *a, co
     if (!hwcmp_binary_params_valid(params) || a == NULL || b == NULL || output == NULL) {
         return HWCMP_ERR_ARGUMENT;
     }
-    const bool fast = is_fast(params);
-    const int32_t *shape = params->shape;
-    if (fast && is_dense(shape, params->a_stride) && is_dense(shape, params->b_stride)) {
-        add_row(job_of(params), a, b, output, (uint32_t)(shape[0] * shape[1] * shape[2] * shape[3]));
+    if (params->a_stride[3] != 1 || params->b_stride[3] != 1) {
+        hwcmp_binary_runs(params, a, b, output, any_run);
+    } else if (params->affine_shift > 0) {
+        hwcmp_binary_runs(params, a, b, output, affine_run);
     } else {
-        add_rows(params, fast, a, b, output);
+        hwcmp_binary_runs(params, a, b, output, is_fast(params) ? scaled_run : any_run);
     }
     return HWCMP_OK;
 }

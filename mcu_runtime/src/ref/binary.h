@@ -72,6 +72,55 @@ static inline hwcmp_status hwcmp_binary(const hwcmp_binary_params *params, const
     return HWCMP_OK;
 }
 
+/* Neighbouring outputs and where their operands begin, a_stride[3] and b_stride[3] apart. */
+typedef struct {
+    const int8_t *a, *b;
+    int8_t *output;
+    int32_t count;
+} hwcmp_binary_run;
+
+typedef void (*hwcmp_binary_run_fn)(const hwcmp_binary_params *params, hwcmp_binary_run run);
+
+/* Whether the elements of an operand follow each other without gaps and without broadcasting. */
+static inline bool hwcmp_binary_is_dense(const int32_t shape[4], const int32_t stride[4])
+{
+    int32_t expected = 1;
+
+    for (int axis = 3; axis >= 0; axis--) {
+        if (shape[axis] > 1 && stride[axis] != expected) {
+            return false;
+        }
+        expected *= shape[axis];
+    }
+    return true;
+}
+
+/* For arms: `combine` for everything at once if no operand has gaps, otherwise for every row. */
+static inline void hwcmp_binary_runs(const hwcmp_binary_params *params, const int8_t *a, const int8_t *b,
+                                     int8_t *output, hwcmp_binary_run_fn combine)
+{
+    const int32_t *shape = params->shape;
+    const int32_t *sa = params->a_stride;
+    const int32_t *sb = params->b_stride;
+    hwcmp_binary_run run = {a, b, output, shape[0] * shape[1] * shape[2] * shape[3]};
+
+    if (sa[3] == 1 && sb[3] == 1 && hwcmp_binary_is_dense(shape, sa) && hwcmp_binary_is_dense(shape, sb)) {
+        combine(params, run);
+        return;
+    }
+    run.count = shape[3];
+    for (int32_t i = 0; i < shape[0]; i++) {
+        for (int32_t j = 0; j < shape[1]; j++) {
+            for (int32_t k = 0; k < shape[2]; k++) {
+                run.a = a + i * sa[0] + j * sa[1] + k * sa[2];
+                run.b = b + i * sb[0] + j * sb[1] + k * sb[2];
+                combine(params, run);
+                run.output += run.count;
+            }
+        }
+    }
+}
+
 /* The operands of add and sub on their common scale. */
 static inline int32_t hwcmp_scaled_a(const hwcmp_binary_params *params, int32_t a)
 {

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Same results as ref/conv2d_runs.c, compared bit for bit by tests/test_runtime_runs.py. The windows of 8 output pixels
+ * at a time are put into a tile, two pixels in a word, then every channel's lists pass over it.
+ */
+#include "../hwcmp_lane_blocks.h"
+#include "../hwcmp_runs.h"
+#include "../hwcmp_windows.h"
+#include "run_lanes.h"
+
+enum { LANES = HWCMP_SWAR_LANES, WORDS = LANES / 2, LINE_BYTES = HWCMP_SWAR_LINE_BYTES };
+
+/* Scratch: tile | constants. */
+size_t hwcmp_conv2d_runs_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
+{
+    (void)params;
+    return LINE_BYTES * (size_t)weights->row_length + sizeof(hwcmp_swar_channel) * weights->rows;
+}
+
+/* ---- the tile ----------------------------------------------------------------------------------------- */
+
+/* Bytes one behind the other to a word of as many lines; the upper pixel comes after the lower one. */
+static inline int8_t *put_lower(int8_t *to, const int8_t *from, uint32_t count)
+{
+    int32_t *word = (void *)to;
+
+    for (const int8_t *end = from + count; from != end; from++) {
+        *word = *from;
+        word += WORDS;
+    }
+    return (int8_t *)word;
+}
+
+static inline int8_t *put_upper(int8_t *to, const int8_t *from, uint32_t count)
+{
+    uint32_t *word = (void *)to;
+
+    for (const int8_t *end = from + count; from != end; from++) {
+        *word += (uint32_t)*from << 16;
+        word += WORDS;
+    }
+    return (int8_t *)word;
+}
+
+static HWCMP_NOINLINE int8_t *fill_lower(int8_t *to, int32_t value, uint32_t count)
+{
+    int32_t *word = (void *)to;
+
+    for (; count > 0U; count--) {
+        *word = value;
+        word += WORDS;
+    }
+    return (int8_t *)word;
+}
+
+static HWCMP_NOINLINE int8_t *fill_upper(int8_t *to, int32_t value, uint32_t count)
+{
+    uint32_t *word = (void *)to;
+
+    for (; count > 0U; count--) {
+        *word += (uint32_t)value << 16;
+        word += WORDS;
+    }
+    return (int8_t *)word;
+}
+
+static HWCMP_NOINLINE void put_lower_window(const hwcmp_windows *windows, int8_t *to)
+{
+    const hwcmp_window_writer writer = {put_lower, fill_lower};
+    hwcmp_windows_put(windows, to, writer);
+}
+
+static HWCMP_NOINLINE void put_upper_window(const hwcmp_windows *windows, int8_t *to)
+{
+    const hwcmp_window_writer writer = {put_upper, fill_upper};
+    hwcmp_windows_put(windows, to, writer);
+}
+
+/* Kernel rows of two windows inside the input, whose taps are neighbours. */
+static HWCMP_NOINLINE void put_both_windows(const hwcmp_windows *lower, const hwcmp_windows *upper, int8_t *to)
+{
+    const int32_t count = (int32_t)lower->run_bytes;
+    const uint32_t step = lower->row_step;
+    const int8_t *low_end = hwcmp_windows_first_tap(lower) + count;
+    const int8_t *high_end = hwcmp_windows_first_tap(upper) + count;
+    uint32_t *word = (void *)to;
+
+    for (int32_t rows = lower->kernel_h; rows > 0; rows--) {
+        for (int32_t i = -count; i != 0; i++) {
+            *word = (uint32_t)low_end[i] + ((uint32_t)high_end[i] << 16);
+            word += WORDS;
+        }
+        low_end += step;
+        high_end += step;
+    }
+}
+
+/* Copies whole lines towards lower addresses. */
+static void move_down(int8_t *to, const int8_t *from, uint32_t lines)
+{
+    const int8_t *end = from + LINE_BYTES * lines;
+
+    while (from != end) {
+        __asm__ volatile(HWCMP_SWAR_UNIFIED "ldmia %[from]!, {r3-r6}\n\t"
+                         "stmia %[to]!, {r3-r6}"
+                         : [to] "+l"(to), [from] "+l"(from)
+                         :
+                         : "r3", "r4", "r5", "r6", "memory");
+    }
+}
+
+/* Windows without their first `count` kernel rows. */
+static void skip_rows(hwcmp_windows *windows, int32_t count)
+{
+    const int32_t rows = count * windows->dilation_h;
+
+    windows->kernel_h -= count;
+    windows->y += rows;
+    windows->last_y += rows;
+}
+
+/* The tile of the block; its first `kept` kernel rows are the last ones of the tile as it is. Lanes behind the last
+ * pixel stay as they are. */
+static void fill_tile(const hwcmp_conv_params *params, const int8_t *input, const hwcmp_lane_blocks *blocks,
+                      int8_t *tile)
+{
+    const uint32_t row_lines = (uint32_t)params->kernel_w * (uint32_t)params->input.c;
+    const uint32_t kept_lines = (uint32_t)blocks->kept * row_lines;
+    const int32_t count = hwcmp_min(blocks->pixels, LANES);
+    int8_t *to = tile + LINE_BYTES * kept_lines;
+    hwcmp_windows lower = hwcmp_windows_from(params, input, blocks->first);
+    hwcmp_windows upper;
+
+    move_down(tile, tile + LINE_BYTES * ((uint32_t)params->kernel_h * row_lines - kept_lines), kept_lines);
+    skip_rows(&lower, blocks->kept);
+    upper = lower;
+    for (int32_t lane = 0; lane < WORDS; lane++) {
+        hwcmp_windows_next(&upper);
+    }
+    for (int32_t lane = 0; lane < hwcmp_min(count, WORDS); lane++) {
+        const bool has_upper = lane + WORDS < count;
+        if (has_upper && params->dilation_w == 1 && hwcmp_windows_is_inside(&lower) &&
+            hwcmp_windows_is_inside(&upper)) {
+            put_both_windows(&lower, &upper, to);
+        } else {
+            put_lower_window(&lower, to);
+            if (has_upper) {
+                put_upper_window(&upper, to);
+            }
+        }
+        hwcmp_windows_next(&lower);
+        hwcmp_windows_next(&upper);
+        to += sizeof(uint32_t);
+    }
+}
+
+/* ---- the layer ---------------------------------------------------------------------------------------- */
+
+/* Shift 0 sends a channel to hwcmp_swar_finish_lanes(). */
+static hwcmp_swar_channel channel_at(const hwcmp_output_stage *stage, int32_t ch, uint32_t row_length,
+                                     bool is_literal)
+{
+    hwcmp_swar_channel channel = hwcmp_swar_channel_at(stage, ch, row_length);
+
+    if (is_literal) {
+        const int32_t shift = stage->channels->shift[stage->channels->channel_step == 0U ? 0 : ch];
+        channel.offset = (int32_t)(((uint32_t)shift << 16) | ((uint32_t)stage->zero_point & 0xFFFFU));
+        channel.shift = 0;
+    }
+    return channel;
+}
+
+hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
+                                  const hwcmp_weights *weights, const hwcmp_channels *channels, const int8_t *input,
+                                  int8_t *output)
+{
+    hwcmp_status status = hwcmp_direct_conv_check(params, weights, channels, input, output, HWCMP_FORMAT_RUNS);
+    if (status == HWCMP_OK) {
+        status = hwcmp_scratch_fits(scratch, hwcmp_conv2d_runs_s8_scratch_bytes(params, weights));
+    }
+    if (status != HWCMP_OK) {
+        return status;
+    }
+    const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
+                                      params->activation_max};
+    const hwcmp_runs_shape shape = hwcmp_runs_shape_of(weights);
+    hwcmp_lane_blocks blocks = hwcmp_lane_blocks_of(params, LANES);
+    int8_t *const tile = scratch->buf;
+    hwcmp_swar_channel *table = (void *)(tile + LINE_BYTES * (size_t)weights->row_length);
+    hwcmp_swar_lanes_job job = {.groups = weights->payload, .tile = tile, .segment_bytes = LINE_BYTES * shape.width,
+                                .channel = table, .end = table + weights->rows, .output = output,
+                                .pixel_step = weights->rows, .is_wide = hwcmp_runs_is_wide(&shape) ? 1U : 0U,
+                                .pixels = (uint32_t)hwcmp_min(blocks.pixels, LANES)};
+
+    for (int32_t ch = 0; ch < weights->rows; ch++) {
+        table[ch] = channel_at(&stage, ch, weights->row_length, blocks.pixels < LANES);
+    }
+    while (hwcmp_lane_blocks_next(&blocks, params)) {
+        fill_tile(params, input, &blocks, tile);
+        job.output = output + (uint32_t)blocks.first * weights->rows;
+        hwcmp_swar_run_lanes(&job);
+    }
+    hwcmp_swar_activate(output, (uint32_t)blocks.pixels * weights->rows, stage.low, stage.high);
+    return HWCMP_OK;
+}
