@@ -71,4 +71,26 @@ def every_op_graph(seed: int = 0) -> Graph:
     keep(builder.op("LEAKY_RELU", (x,), (1, 11, 9, 5), 0.04, -20, "LeakyReluOptions", {"alpha": 0.1}))
     keep(builder.op("HARD_SWISH", (x,), (1, 11, 9, 5), 0.05, -100, "HardSwishOptions"))
     keep(builder.op("QUANTIZE", (x,), (1, 11, 9, 5), 0.08, 11, "QuantizeOptions"))
+    for index in _slices(builder, x, wide):
+        keep(index)
     return builder.build(outputs)
+
+
+def _slices(builder: GraphBuilder, x: int, wide: int) -> list[int]:
+    """Operators that pick elements, of x (1, 11, 9, 5) and of wide (1, 6, 9, 7), as copies and as views."""
+    quant = builder._scale_of(x)
+    axis = builder.constant(np.array(2, np.int32))
+    thirds = builder.parts("SPLIT", (axis, x), [(1, 11, 3, 5)] * 3, quant, "SplitOptions", {"numSplits": 3})
+    rows = builder.parts("UNPACK", (x,), [(1, 9, 5)] * 11, quant, "UnpackOptions", {"num": 11, "axis": 1})
+    stacked = builder.op("PACK", (rows[3], rows[0]), (1, 9, 2, 5), *quant, "PackOptions", {"valuesCount": 2, "axis": 2})
+    bounds = [builder.constant(np.array(values, np.int32)) for values in ([0, 9, -2, 0], [1, 0, 1, 5], [1, -3, -2, 2])]
+    options = {"beginMask": 9, "endMask": 9}
+    hops = builder.op("STRIDED_SLICE", (x, *bounds), (1, 3, 3, 3), *quant, "StridedSliceOptions", options)
+    order = builder.constant(np.array([0, 3, 1, 2], np.int32))
+    planes = builder.op("TRANSPOSE", (x, order), (1, 5, 11, 9), *quant, "TransposeOptions")
+    axes = builder.constant(np.array([1, 2], np.int32))
+    mirrored = builder.op("REVERSE_V2", (x, axes), (1, 11, 9, 5), *quant, "ReverseV2Options")
+    flat = builder.reshape(wide, (1, 378))
+    window = [builder.constant(np.array(values, np.int32)) for values in ([0, 64], [1, 50])]
+    view = builder.op("SLICE", (flat, *window), (1, 50), *builder._scale_of(wide), "SliceOptions")
+    return [*thirds[:2], stacked, hops, planes, mirrored, builder.op("TANH", (view,), (1, 50), 1 / 128, 0)]

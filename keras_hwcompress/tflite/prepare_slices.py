@@ -50,7 +50,7 @@ def unpack(view: OpView) -> tuple[Layer, ...]:
     axis = _in_rank(int(view.option("axis", 0)), len(shape))
     if shape[axis] != len(view.op.outputs):
         raise UnsupportedModelError(f"axis {axis} of {shape} does not give {len(view.op.outputs)} outputs")
-    return _each(view, 0, [lambda x, i=i: x[(*_all(axis), i)] for i in range(shape[axis])])
+    return _each(view, 0, [lambda x, i=i: x[(*_all(axis), i, ...)] for i in range(shape[axis])])
 
 
 def strided_slice(view: OpView) -> Layer:
@@ -62,7 +62,9 @@ def strided_slice(view: OpView) -> Layer:
     relative = bool(view.option("offset", False))
     bounds = enumerate(zip(*rows, strict=True))
     index = tuple(_bounds(position, *entry, masks, relative) for position, entry in bounds)
-    return _one(view, lambda x: x[index])
+    # An index without slices would give a number instead of a view.
+    whole = index if Ellipsis in index else (*index, Ellipsis)
+    return _one(view, lambda x: x[whole])
 
 
 def slice_(view: OpView) -> Layer:

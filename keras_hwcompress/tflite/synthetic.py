@@ -149,6 +149,23 @@ class GraphBuilder:
         self.ops.append(Op(kind, tuple(inputs), (output,), dict(options or {}), options_type, version))
         return output
 
+    def parts(
+        self,
+        kind: str,
+        inputs: Sequence[int],
+        out_shapes: Sequence[Sequence[int]],
+        quant: tuple[float | None, int],
+        options_type: str = "",
+        options: Mapping[str, Any] | None = None,
+        *,
+        dtype: Any = np.int8,
+        version: int = 1,
+    ) -> tuple[int, ...]:
+        """A builtin operator with several outputs of one quantization (SPLIT, UNPACK)."""
+        outputs = tuple(self.activation(shape, *quant, dtype=dtype) for shape in out_shapes)
+        self.ops.append(Op(kind, tuple(inputs), outputs, dict(options or {}), options_type, version))
+        return outputs
+
     def add(self, a: int, b: int, scale: float = 0.1, zp: int = 1, activation: str = "none", kind: str = "ADD") -> int:
         """ADD (or SUB, MUL) with broadcasting."""
         shape = np.broadcast_shapes(self.tensors[a].shape, self.tensors[b].shape)
