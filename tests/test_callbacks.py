@@ -126,6 +126,23 @@ def test_the_strength_reaches_one_and_every_weight_lies_exactly_on_the_grid(opti
     strip(model)
 
 
+def test_masks_may_follow_the_weights_while_the_grid_is_on_with_the_same_number_of_zeros():
+    callback, recorder = ConstrainedTraining(sparsity=0.5, schedule=Schedule(Ramp(0, 0), Ramp(0, 0.25), masks_until=0.75), every=1), Recorder()
+    model = wrap(randomise(tiny()), callback.rule)
+    fit(model, [callback, recorder], rate=0.05)
+    for row in recorder.rows[:13]:
+        assert all(np.array_equal(a, b) for a, b in zip(row["masks"], oracle_masks(row["latent"], 0.5), strict=True))
+    assert any(np.any(a != b) for a, b in zip(recorder.rows[5]["masks"], recorder.rows[12]["masks"], strict=True))
+    assert all(np.array_equal(a, b) for row in recorder.rows[13:] for a, b in zip(row["masks"], recorder.rows[12]["masks"], strict=True))
+    before = [numpy(state["mask"]) for *_, state in states(model)]
+    again = ConstrainedTraining(sparsity=None, schedule=Schedule(Ramp(0, 0), Ramp(0, 0.5), masks_until=1.0), layers=("body",), every=1)
+    fit(model, [again], rate=0.05)
+    after = [numpy(state["mask"]) for *_, state in states(model)]
+    assert [np.array_equal(a, b) for a, b in zip(before, after)] == [True, False, True]
+    assert [mask.sum() for mask in before] == [mask.sum() for mask in after]
+    assert np.array_equal(after[1], oracle_masks([numpy(states(model)[1][2].kernel)], float(np.mean(before[1] == 0)))[0])
+
+
 def test_a_learned_scale_starts_at_the_mean_of_the_kept_magnitudes_and_then_moves():
     class AtTheStart(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -284,7 +301,7 @@ def test_inputs_are_rounded_to_256_values_of_the_range_seen_and_strip_leaves_the
 
 
 def test_schedules_survive_serialization_and_hold_their_ends():
-    schedule = Schedule(Ramp(0.1, 0.3, "cubic"), Ramp(0.3, 0.9, "linear"))
+    schedule = Schedule(Ramp(0.1, 0.3, "cubic"), Ramp(0.3, 0.9, "linear"), masks_until=0.5)
     copy = keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(schedule))))
     assert copy == schedule
     for shape, middle in (("linear", 0.5), ("cosine", 0.5), ("cubic", 0.875)):
@@ -298,6 +315,7 @@ def test_schedules_survive_serialization_and_hold_their_ends():
     (lambda: Ramp(0.5, 0.4), r"a ramp needs 0 <= begin <= end <= 1.*Received: begin=0.5, end=0.4"),
     (lambda: Ramp(0, 1, "steep"), r"shape must be one of \('linear', 'cosine', 'cubic'\). Received: shape='steep'"),
     (lambda: Schedule(Ramp(0, 0.5), Ramp(0.4, 1)), r"strength.begin >= sparsity.end. Received: strength.begin=0.4, sparsity.end=0.5"),
+    (lambda: Schedule(masks_until=0.3), "masks_until must be a share from sparsity.end to 1, or None. Received: masks_until=0.3"),
     (lambda: Schedule(0.5), "sparsity must be a Ramp. Received: sparsity=0.5"),
     (lambda: GlobalPruning(1.0), r"sparsity must be a share in \[0, 1\). Received: sparsity=1.0"),
     (lambda: GlobalPruning(0.5, "cubic"), "schedule must be a Ramp. Received: schedule='cubic'"),

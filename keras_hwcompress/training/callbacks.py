@@ -96,7 +96,7 @@ class GlobalPruning(_Scheduled):
         if not isinstance(schedule, Ramp):
             raise HwcmpError(f"schedule must be a Ramp. Received: schedule={schedule!r}")
         self.sparsity, self._ramp = float(sparsity), schedule
-        self._masks_final = False
+        self._masks_end = schedule.end
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Refuses a model without layers under the rule."""
@@ -105,12 +105,12 @@ class GlobalPruning(_Scheduled):
         self._first = True
 
     def move(self, progress: float) -> None:
-        """Prunes; once the ramp has ended the masks stay, also when `fit` is resumed after that."""
-        self._masks_final |= self._first and progress > self._ramp.end
+        """Prunes; once the masks are final they stay, also when `fit` is resumed after that."""
+        self._masks_final |= self._first and progress > self._masks_end
         self._first = False
         if not self._masks_final:
-            self._prune(self.sparsity * self._ramp(progress))
-            self._masks_final = progress >= self._ramp.end
+            self._update_masks(progress)
+            self._masks_final = progress >= self._masks_end
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_end(epoch, logs)
@@ -125,9 +125,9 @@ class GlobalPruning(_Scheduled):
         layers = {f"hwc/{name}/sparsity": float(np.mean(mask == 0)) for name, mask in masks.items()}
         return {"hwc/sparsity": float(zeros / size), **layers}
 
-    def _prune(self, sparsity: float) -> None:
+    def _update_masks(self, progress: float) -> None:
+        sparsity, kernels = self.sparsity * self._ramp(progress), self._kernels()
         sync_state(self.model)
-        kernels = self._kernels()
         masks = global_masks([ops.convert_to_numpy(state.latent()) for _, _, state in kernels], sparsity)
         for (name, _, state), mask in zip(kernels, masks, strict=True):
             state.variables["mask"].assign(mask)
@@ -182,7 +182,8 @@ class ConstrainedTraining(GlobalPruning):
     Args:
         levels: 2..16 values per s.
         sparsity: share of zeros in [0, 1) that one global threshold sets; 0 does not prune (with three levels every
-            weight becomes -s or +s); None leaves the masks as they are. With five or more levels, small kept weights
+            weight becomes -s or +s); None leaves the number of zeros of every kernel as it is, and the
+            masks of those that are not moved. With five or more levels, small kept weights
             may become zero in addition. An even number of levels holds no zero and allows 0 and None only.
         schedule: the `Schedule` of both ramps; by default the first 40 % of the training prune, the next 30 % constrain.
         scale: "learned" or "closed-form", see `Nary`.
@@ -216,6 +217,7 @@ class ConstrainedTraining(GlobalPruning):
         if sparsity and levels % 2 == 0:
             raise HwcmpError(f"an even number of levels holds no zero. Received: levels={levels}, sparsity={sparsity!r}")
         self._keeps_masks = sparsity is None
+        self._masks_end = schedule.masks_end
         self._strength, self._patterns = schedule.strength, None if layers is None else tuple(layers)
         self._batch_norm_data = batch_norm_data
 
@@ -223,7 +225,6 @@ class ConstrainedTraining(GlobalPruning):
         """Refuses a model without layers under the rule, or whose layers the patterns miss."""
         super().on_train_begin(logs)
         self._moved()
-        self._masks_final = self._keeps_masks
         self._measured = False
 
     def move(self, progress: float) -> None:
@@ -253,6 +254,16 @@ class ConstrainedTraining(GlobalPruning):
                 f"for all epochs, or end schedule.strength earlier", stacklevel=2,
             )  # fmt: skip
         self._measure_batch_norm()
+
+    def _update_masks(self, progress: float) -> None:
+        """Without a sparsity of its own, every moved kernel keeps its number of zeros while they change places."""
+        if not self._keeps_masks:
+            super()._update_masks(progress)
+            return
+        sync_state(self.model)
+        for state in (state for _, layer in self._moved() for state in layer.states):
+            zeros = float(np.mean(ops.convert_to_numpy(state["mask"]) == 0))
+            state.variables["mask"].assign(global_masks([ops.convert_to_numpy(state.latent())], zeros)[0])
 
     def summary(self) -> dict[str, float]:
         """What goes into the logs."""

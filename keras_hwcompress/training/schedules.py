@@ -17,6 +17,10 @@ _SHAPES = {
 }
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 @keras.saving.register_keras_serializable(package="keras_hwcompress")
 @dataclass(frozen=True)
 class Ramp:
@@ -41,8 +45,7 @@ class Ramp:
     shape: str = "linear"
 
     def __post_init__(self) -> None:
-        numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (self.begin, self.end))
-        if not numbers or not 0 <= self.begin <= self.end <= 1:
+        if not (_is_number(self.begin) and _is_number(self.end)) or not 0 <= self.begin <= self.end <= 1:
             received = f"begin={self.begin!r}, end={self.end!r}"
             raise HwcmpError(f"a ramp needs 0 <= begin <= end <= 1, shares of the training. Received: {received}")
         if self.shape not in _SHAPES:
@@ -73,14 +76,17 @@ class Schedule:
 
     Args:
         sparsity: the ramp of the sparsity, up to the target.
-        strength: the ramp of the constraint; it may not begin before the masks are final.
+        strength: the ramp of the constraint; it may not begin before the sparsity is reached.
+        masks_until: share of the training, sparsity.end..1, up to which masks follow the latent weights, so that weights
+            still change places with zeros while the grid is on; None for sparsity.end.
 
     Raises:
-        HwcmpError: the ramps are no ramps or overlap.
+        HwcmpError: the ramps are no ramps or overlap, or masks_until is out of range.
     """
 
     sparsity: Ramp = Ramp(0.0, 0.4, "cubic")
     strength: Ramp = Ramp(0.4, 0.7, "cosine")
+    masks_until: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("sparsity", "strength"):
@@ -88,13 +94,23 @@ class Schedule:
                 raise HwcmpError(f"{name} must be a Ramp. Received: {name}={getattr(self, name)!r}")
         if self.strength.begin < self.sparsity.end:
             received = f"strength.begin={self.strength.begin}, sparsity.end={self.sparsity.end}"
-            raise HwcmpError(f"the constraint begins when the masks are final: strength.begin >= sparsity.end. Received: {received}")
+            raise HwcmpError(f"the constraint begins when the sparsity is reached: strength.begin >= sparsity.end. Received: {received}")
+        until = self.masks_until
+        if until is not None and not (_is_number(until) and self.sparsity.end <= until <= 1):
+            raise HwcmpError(f"masks_until must be a share from sparsity.end to 1, or None. Received: masks_until={until!r}")
+
+    @property
+    def masks_end(self) -> float:
+        """The share of the training after which masks stay."""
+        return self.sparsity.end if self.masks_until is None else self.masks_until
 
     def get_config(self) -> dict[str, Any]:
-        """The ramps, serialized."""
-        return {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("sparsity", "strength")}
+        """The ramps, serialized, and masks_until."""
+        ramps = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in ("sparsity", "strength")}
+        return {**ramps, "masks_until": self.masks_until}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Schedule:
         """The schedule with these ramps."""
-        return cls(**{name: keras.saving.deserialize_keras_object(ramp) for name, ramp in config.items()})
+        ramps = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("sparsity", "strength")}
+        return cls(**ramps, masks_until=config["masks_until"])
