@@ -13,6 +13,7 @@
 #define MAX_GAPS (HWCMP_ENTROPY_RUN + 1U)
 #define MAX_LEVELS 256U
 #define NIBBLE_ESCAPE 15U
+#define SPARE_BITS 7U
 #define PADDING_BITS 24U
 #define TOKEN_BITS (2U * LONGEST)
 
@@ -67,7 +68,7 @@ struct nibbles {
 };
 
 /* Zero behind the end, which the caller notices by `at`. */
-static uint32_t next_nibble(struct nibbles *nibbles)
+static NOINLINE uint32_t next_nibble(struct nibbles *nibbles)
 {
     const uint32_t at = nibbles->at++;
 
@@ -146,7 +147,7 @@ static hwcmp_status read_model(const hwcmp_weights *weights, struct model *model
     return model->run_at < model->gap.symbols ? HWCMP_OK : HWCMP_ERR_PAYLOAD;
 }
 
-static uint32_t gap_symbol(const struct model *model, uint32_t symbol)
+static NOINLINE uint32_t gap_symbol(const struct model *model, uint32_t symbol)
 {
     if (model->gaps != NULL) {
         return model->gaps[symbol];
@@ -198,77 +199,60 @@ static NOINLINE struct token read_token(const struct model *model, uint32_t bits
 
 /* ---- check --------------------------------------------------------------------------------------------- */
 
-/* True if the lowest `count` bits of the bytes at `first` are zero; they are readable. */
-static bool bits_are_zero(const uint8_t *first, uint32_t count)
-{
-    for (; count >= 8U; count -= 8U) {
-        if (*first++ != 0U) {
-            return false;
-        }
-    }
-    return count == 0U || (*first & ((1U << count) - 1U)) == 0U;
-}
-
 /* True if the bytes [first, end) hold the tokens of `weights` weights and at most `spare` bits more, all zero. */
 static bool tile_is_valid(const struct model *model, const uint8_t *first, const uint8_t *end, uint32_t weights,
                           uint32_t spare)
 {
-    uint64_t unread = (uint64_t)(end - first) * 8U;
     uint32_t bits = 0;
     uint32_t ready = 0;
+    uint32_t absent = 0; /* of the ready bits, those that no byte has */
 
     while (weights > 0U) {
-        for (; ready <= 24U; ready += 8U) {
-            bits |= (end != first ? (uint32_t)*--end : 0U) << (24U - ready);
+        for (; ready < TOKEN_BITS; ready += 8U) {
+            if (end != first) {
+                bits |= (uint32_t)*--end << (24U - ready);
+            } else {
+                absent += 8U;
+            }
         }
         const struct token token = read_token(model, bits);
-        if (token.length > unread) {
-            return false;
-        }
-        unread -= token.length;
         bits <<= token.length;
         ready -= token.length;
+        if (ready < absent) {
+            return false;
+        }
         weights -= token.advance < weights ? token.advance : weights;
     }
-    return unread <= spare && bits_are_zero(first, (uint32_t)unread);
-}
-
-/* The bytes of the tiles behind `tile`. */
-static uint64_t bytes_behind(const struct model *model, uint32_t tile)
-{
-    uint64_t bytes = 0;
-
-    while (++tile < model->tile_count) {
-        bytes += tile_bytes(model, tile);
+    for (; end != first && ready <= spare; ready += 8U) {
+        bits |= *--end;
     }
-    return bytes;
+    return bits == 0U && ready - absent <= spare;
 }
 
 static hwcmp_status check_entropy(const hwcmp_weights *weights)
 {
     const uint32_t rows_log2 = weights->param & ROWS_LOG2_MASK;
-    uint64_t left = (uint64_t)weights->rows * weights->row_length;
     struct model model;
 
     const hwcmp_status status = read_model(weights, &model);
     if (status != HWCMP_OK) {
         return status;
     }
-    const uint64_t behind = bytes_behind(&model, 0);
-    if (behind > (uint64_t)(model.end - model.tiles)) {
-        return HWCMP_ERR_PAYLOAD;
-    }
-    const uint8_t *first = model.tiles;
-    const uint8_t *end = model.end - behind;
-    for (uint32_t tile = 0; tile < model.tile_count; tile++) {
-        const uint32_t most = weights->row_length << rows_log2; /* below 2^31 */
-        const uint32_t count = left < most ? (uint32_t)left : most;
-        if (!tile_is_valid(&model, first, end, count, tile == 0U ? PADDING_BITS + 7U : 7U)) {
+    uint32_t left = (uint32_t)(model.end - model.tiles);
+    uint32_t rows = weights->rows - ((model.tile_count - 1U) << rows_log2);
+    /* From the last tile to the first, which has what is left. rows * row_length is below 2^31. */
+    for (uint32_t tile = model.tile_count; tile-- > 0U;) {
+        const uint32_t bytes = tile > 0U ? tile_bytes(&model, tile) : left;
+        const uint32_t spare = tile > 0U ? SPARE_BITS : SPARE_BITS + PADDING_BITS;
+        if (bytes > left) {
             return HWCMP_ERR_PAYLOAD;
         }
-        left -= count;
-        first = end;
-        end += tile + 1U < model.tile_count ? tile_bytes(&model, tile + 1U) : 0U;
+        left -= bytes;
+        const uint8_t *first = model.tiles + left;
+        if (!tile_is_valid(&model, first, first + bytes, rows * weights->row_length, spare)) {
+            return HWCMP_ERR_PAYLOAD;
+        }
+        rows = UINT32_C(1) << rows_log2;
     }
     return HWCMP_OK;
 }
@@ -475,6 +459,17 @@ static NOINLINE void unpack_tile(const struct model *model, const struct lookup 
     }
 }
 
+/* The end of a tile. */
+static const uint8_t *tile_end(const struct model *model, uint32_t tile)
+{
+    const uint8_t *end = model->end;
+
+    while (++tile < model->tile_count) {
+        end -= tile_bytes(model, tile);
+    }
+    return end;
+}
+
 static void unpack_entropy(const hwcmp_weights *weights, uint32_t first_row, uint32_t row_count, uint32_t row_stride,
                            int8_t *out)
 {
@@ -489,7 +484,7 @@ static void unpack_entropy(const hwcmp_weights *weights, uint32_t first_row, uin
     fill_lookup(&model, &lookup);
     uint32_t tile = first_row >> rows_log2;
     uint32_t skip = first_row & (tile_rows - 1U);
-    const uint8_t *end = model.end - (size_t)bytes_behind(&model, tile);
+    const uint8_t *end = tile_end(&model, tile);
     for (;;) {
         const uint32_t take = row_count < tile_rows - skip ? row_count : tile_rows - skip;
         struct rows rows = {out, row_stride, weights->row_length, skip, take};
