@@ -74,6 +74,17 @@ static void pick_activation(int16_t *low, int16_t *high)
     *high = (int16_t)(one_in(2) ? 127 : pick(*low, 127));
 }
 
+/* The activation of a layer with weights: often a minimum at the zero point, as of a ReLU, or just beside it. */
+static void pick_rectifier(hwcmp_conv_params *params)
+{
+    pick_activation(&params->activation_min, &params->activation_max);
+    if (one_in(3)) {
+        const int32_t low = params->output_zero_point + pick(-2, 1);
+        params->activation_min = (int16_t)(low < -128 ? -128 : (low > 127 ? 127 : low));
+        params->activation_max = 127;
+    }
+}
+
 static int32_t pick_multiplier(void)
 {
     switch (pick(0, 7)) {
@@ -101,9 +112,12 @@ static void fill_channels(hwcmp_channels *channels, int32_t count, uint32_t leng
         typical++;
     }
     for (int32_t ch = 0; ch < count; ch++) {
-        bias[ch] = one_in(12) && wild ? (int32_t)random_bits() : pick(-4000, 4000);
+        bias[ch] = one_in(4) && wild ? (int32_t)random_bits() >> pick(0, 10) : pick(-4000, 4000);
         multiplier[ch] = pick_multiplier();
         shift[ch] = (int8_t)(one_in(4) && wild ? pick(-31, 30) : -pick(typical, typical + 4));
+        if (one_in(3) && wild) {
+            shift[ch] = (int8_t)-pick(1, 13);
+        }
     }
     channels->bias = bias;
     channels->multiplier = multiplier;
@@ -194,7 +208,7 @@ static void pick_conv(layer *item)
     params->tile_rows = (int16_t)pick(1, params->output.c + 2);
     params->input_zero_point = pick_zero_point();
     params->output_zero_point = pick_zero_point();
-    pick_activation(&params->activation_min, &params->activation_max);
+    pick_rectifier(params);
     const uint32_t length =
         (uint32_t)params->kernel_h * (uint32_t)params->kernel_w * (depthwise ? 1U : (uint32_t)params->input.c);
     const uint32_t pixels = (uint32_t)params->output.h * (uint32_t)params->output.w;
@@ -241,36 +255,35 @@ static void pick_strides(const int32_t shape[4], bool broadcasts, int32_t stride
     }
 }
 
-/* Scales as TensorFlow Lite makes them, any at all, or such that the operands' roundings hit ties and show. */
+/* Any scales at all, such that the operands' roundings hit ties and show, or as TensorFlow Lite makes them: the larger
+ * one halved. Powers of two let the last rounding hit ties. */
 static void pick_scales(hwcmp_binary_params *params)
 {
-    switch (pick(0, 3)) {
-    case 0:
+    const bool ties = one_in(3);
+    const bool exact = ties || one_in(2);
+    const int32_t kind = pick(0, 3);
+
+    params->left_shift = 20;
+    params->output_multiplier = exact ? 1 << 30 : pick_multiplier();
+    params->output_shift = (int8_t)(ties ? -pick(0, 3) : -pick(15, 20));
+    params->a_multiplier = exact ? 1 << 30 : pick(1 << 30, INT32_MAX);
+    params->b_multiplier = exact ? 1 << 30 : pick(1 << 30, INT32_MAX);
+    params->a_shift = (int8_t)-(ties ? pick(17, 21) : pick(0, 5));
+    params->b_shift = (int8_t)-(ties ? pick(17, 21) : pick(0, 5));
+    if (kind == 0) {
+        params->a_multiplier = 1 << 30;
+        params->a_shift = 0;
+    } else if (kind == 1) {
+        params->b_multiplier = 1 << 30;
+        params->b_shift = 0;
+    } else if (kind == 2) {
         params->a_multiplier = pick_multiplier();
         params->b_multiplier = pick_multiplier();
         params->a_shift = (int8_t)pick(-31, 3);
         params->b_shift = (int8_t)pick(-31, 3);
         params->output_shift = (int8_t)pick(-31, 3);
         params->left_shift = (int8_t)(one_in(2) ? 20 : pick(0, 23));
-        break;
-    case 1:
-        params->a_multiplier = 1 << 30;
-        params->b_multiplier = 1 << 30;
-        params->a_shift = (int8_t)-pick(17, 21);
-        params->b_shift = (int8_t)-pick(17, 21);
-        params->output_shift = (int8_t)-pick(0, 3);
-        params->left_shift = 20;
-        break;
-    default:
-        params->a_multiplier = pick(1 << 30, INT32_MAX);
-        params->b_multiplier = pick(1 << 30, INT32_MAX);
-        params->a_shift = (int8_t)(one_in(2) ? 0 : -pick(0, 5));
-        params->b_shift = (int8_t)(one_in(2) ? 0 : -pick(0, 5));
-        params->output_shift = (int8_t)-pick(15, 20);
-        params->left_shift = 20;
-        break;
     }
-    params->output_multiplier = pick_multiplier();
 }
 
 /* Sums that need no rounding: a + b or 2 * a + b, so the affine form is exact whatever lies below its point. */
@@ -307,7 +320,7 @@ static void pick_add(hwcmp_binary_params *params)
     params->output_zero_point = pick_zero_point();
     pick_activation(&params->activation_min, &params->activation_max);
     params->affine_shift = 0;
-    if (one_in(2)) {
+    if (one_in(3)) {
         pick_affine(params);
     }
 }
