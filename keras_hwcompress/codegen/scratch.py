@@ -158,8 +158,8 @@ def _mve_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
     return scratch_mve.depthwise_bytes(layer, rows.tile if rows.unpacked else None) + _unaligned_rows(rows)
 
 
-def _mve_conv2d_runs(layer: Conv, rows: _Rows) -> int:
-    """A tile of 16 pixels and constants."""
+def _tile_and_constants(layer: Conv, rows: _Rows) -> int:
+    """A line of 16 bytes for each position of the window (8 pixels or 16), and constants."""
     return 16 * rows.length + 16 * rows.count
 
 
@@ -172,7 +172,8 @@ _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("dsp", "depthwise_conv2d"): _dsp_depthwise_conv2d,
     ("dsp", "fully_connected"): _dsp_fully_connected,
     ("dsp", "conv2d_runs"): _dsp_conv2d_runs,
-    ("mve", "conv2d_runs"): _mve_conv2d_runs,
+    ("swar", "conv2d_runs"): _tile_and_constants,
+    ("mve", "conv2d_runs"): _tile_and_constants,
     ("swar", "conv2d"): _swar_conv2d,
     ("swar", "depthwise_conv2d"): _swar_depthwise_conv2d,
     ("swar", "fully_connected"): _ref_rows,

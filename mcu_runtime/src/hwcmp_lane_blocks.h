@@ -13,24 +13,12 @@
 
 typedef struct {
     int32_t lanes, pixels, width, step; /* step: from block to block of a strip, in pixels */
+    int32_t step_kept;                  /* `kept` of a block one step behind another */
     int32_t strip, next, before;
     bool in_strips;
     int32_t first; /* pixel of the block; from there on are `lanes` pixels, unless the layer has fewer */
     int32_t kept;  /* kernel rows of the block before that are the first ones of this block */
 } hwcmp_lane_blocks;
-
-static inline hwcmp_lane_blocks hwcmp_lane_blocks_of(const hwcmp_conv_params *params, int32_t lanes)
-{
-    const int32_t width = params->output.w;
-    const bool in_strips = width % lanes == 0 || (width < lanes && lanes % width == 0);
-    const hwcmp_lane_blocks blocks = {.lanes = lanes,
-                                      .pixels = (int32_t)params->output.h * width,
-                                      .width = width,
-                                      .step = in_strips ? hwcmp_max(width, lanes) : lanes,
-                                      .before = -1,
-                                      .in_strips = in_strips};
-    return blocks;
-}
 
 /* Kernel rows that two windows have in common, the second one `rows` output rows below the first. */
 static inline int32_t hwcmp_shared_kernel_rows(const hwcmp_conv_params *params, int32_t rows)
@@ -39,6 +27,21 @@ static inline int32_t hwcmp_shared_kernel_rows(const hwcmp_conv_params *params, 
     const int32_t taps = input_rows / params->dilation_h;
 
     return taps * params->dilation_h == input_rows && taps < params->kernel_h ? params->kernel_h - taps : 0;
+}
+
+static inline hwcmp_lane_blocks hwcmp_lane_blocks_of(const hwcmp_conv_params *params, int32_t lanes)
+{
+    const int32_t width = params->output.w;
+    const bool in_strips = width % lanes == 0 || (width < lanes && lanes % width == 0);
+    const int32_t step = in_strips ? hwcmp_max(width, lanes) : lanes;
+    const hwcmp_lane_blocks blocks = {.lanes = lanes,
+                                      .pixels = (int32_t)params->output.h * width,
+                                      .width = width,
+                                      .step = step,
+                                      .step_kept = in_strips ? hwcmp_shared_kernel_rows(params, step / width) : 0,
+                                      .before = -1,
+                                      .in_strips = in_strips};
+    return blocks;
 }
 
 /* Moves on to the first or next block; false behind the last. The last block of a layer overlaps the one before it if
@@ -53,10 +56,13 @@ static inline bool hwcmp_lane_blocks_next(hwcmp_lane_blocks *blocks, const hwcmp
     if (blocks->strip >= blocks->step) {
         return false;
     }
-    const bool follows = blocks->in_strips && blocks->before >= 0;
     blocks->first = hwcmp_min(blocks->next, hwcmp_max(blocks->pixels - blocks->lanes, 0));
-    blocks->kept =
-        follows ? hwcmp_shared_kernel_rows(params, (blocks->first - blocks->before) / blocks->width) : 0;
+    blocks->kept = 0;
+    if (blocks->in_strips && blocks->before >= 0) {
+        const int32_t moved = blocks->first - blocks->before;
+        blocks->kept = moved == blocks->step ? blocks->step_kept
+                                             : hwcmp_shared_kernel_rows(params, moved / blocks->width);
+    }
     blocks->before = blocks->first;
     blocks->next += blocks->step;
     return true;

@@ -10,6 +10,11 @@
 
 enum { LANES = HWCMP_SWAR_LANES, WORDS = LANES / 2, LINE_BYTES = HWCMP_SWAR_LINE_BYTES };
 
+/* Input coordinates of the first tap of a lane's window. */
+typedef struct {
+    int32_t y, x;
+} lane_place;
+
 /* Scratch: tile | constants. */
 size_t hwcmp_conv2d_runs_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
 {
@@ -77,21 +82,22 @@ static HWCMP_NOINLINE void put_upper_window(const hwcmp_windows *windows, int8_t
 }
 
 /* Kernel rows of two windows inside the input, whose taps are neighbours. */
-static HWCMP_NOINLINE void put_both_windows(const hwcmp_windows *lower, const hwcmp_windows *upper, int8_t *to)
+static HWCMP_NOINLINE void put_both_windows(const hwcmp_windows *windows, const int8_t *lower, const int8_t *upper,
+                                            int8_t *to)
 {
-    const int32_t count = (int32_t)lower->run_bytes;
-    const uint32_t step = lower->row_step;
-    const int8_t *low_end = hwcmp_windows_first_tap(lower) + count;
-    const int8_t *high_end = hwcmp_windows_first_tap(upper) + count;
+    const int32_t count = (int32_t)windows->run_bytes;
+    const uint32_t step = windows->row_step;
     uint32_t *word = (void *)to;
 
-    for (int32_t rows = lower->kernel_h; rows > 0; rows--) {
+    lower += count;
+    upper += count;
+    for (int32_t rows = windows->kernel_h; rows > 0; rows--) {
         for (int32_t i = -count; i != 0; i++) {
-            *word = (uint32_t)low_end[i] + ((uint32_t)high_end[i] << 16);
+            *word = (uint32_t)lower[i] + ((uint32_t)upper[i] << 16);
             word += WORDS;
         }
-        low_end += step;
-        high_end += step;
+        lower += step;
+        upper += step;
     }
 }
 
@@ -109,14 +115,13 @@ static void move_down(int8_t *to, const int8_t *from, uint32_t lines)
     }
 }
 
-/* Windows without their first `count` kernel rows. */
-static void skip_rows(hwcmp_windows *windows, int32_t count)
+/* The first tap of the window at a lane's place, to which `windows` is moved; null unless it is inside the input and its
+ * taps are neighbours. */
+static const int8_t *window_of_lane(hwcmp_windows *windows, const lane_place *lane)
 {
-    const int32_t rows = count * windows->dilation_h;
-
-    windows->kernel_h -= count;
-    windows->y += rows;
-    windows->last_y += rows;
+    windows->y = lane->y;
+    windows->x = lane->x;
+    return windows->dilation_w == 1 && hwcmp_windows_is_inside(windows) ? hwcmp_windows_first_tap(windows) : NULL;
 }
 
 /* The tile of the block; its first `kept` kernel rows are the last ones of the tile as it is. Lanes behind the last
@@ -126,30 +131,34 @@ static void fill_tile(const hwcmp_conv_params *params, const int8_t *input, cons
 {
     const uint32_t row_lines = (uint32_t)params->kernel_w * (uint32_t)params->input.c;
     const uint32_t kept_lines = (uint32_t)blocks->kept * row_lines;
+    const int32_t kept_rows = blocks->kept * params->dilation_h;
     const int32_t count = hwcmp_min(blocks->pixels, LANES);
     int8_t *to = tile + LINE_BYTES * kept_lines;
-    hwcmp_windows lower = hwcmp_windows_from(params, input, blocks->first);
-    hwcmp_windows upper;
+    hwcmp_windows windows = hwcmp_windows_from(params, input, blocks->first);
+    lane_place lanes[LANES];
 
     move_down(tile, tile + LINE_BYTES * ((uint32_t)params->kernel_h * row_lines - kept_lines), kept_lines);
-    skip_rows(&lower, blocks->kept);
-    upper = lower;
-    for (int32_t lane = 0; lane < WORDS; lane++) {
-        hwcmp_windows_next(&upper);
+    windows.kernel_h -= blocks->kept;
+    windows.y += kept_rows;
+    windows.last_y += kept_rows;
+    for (int32_t lane = 0; lane < LANES; lane++) {
+        lanes[lane].y = windows.y;
+        lanes[lane].x = windows.x;
+        hwcmp_windows_next(&windows);
     }
     for (int32_t lane = 0; lane < hwcmp_min(count, WORDS); lane++) {
         const bool has_upper = lane + WORDS < count;
-        if (has_upper && params->dilation_w == 1 && hwcmp_windows_is_inside(&lower) &&
-            hwcmp_windows_is_inside(&upper)) {
-            put_both_windows(&lower, &upper, to);
+        const int8_t *upper = has_upper ? window_of_lane(&windows, &lanes[lane + WORDS]) : NULL;
+        const int8_t *lower = window_of_lane(&windows, &lanes[lane]);
+        if (lower != NULL && upper != NULL) {
+            put_both_windows(&windows, lower, upper, to);
         } else {
-            put_lower_window(&lower, to);
+            put_lower_window(&windows, to);
             if (has_upper) {
-                put_upper_window(&upper, to);
+                window_of_lane(&windows, &lanes[lane + WORDS]);
+                put_upper_window(&windows, to);
             }
         }
-        hwcmp_windows_next(&lower);
-        hwcmp_windows_next(&upper);
         to += sizeof(uint32_t);
     }
 }
