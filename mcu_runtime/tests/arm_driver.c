@@ -154,7 +154,7 @@ static void run_reference(const layer *item)
 /* Counts instructions if asked to. */
 static void check_layer(const layer *item, bool counts)
 {
-    const uint32_t begin = GUARD + (uint32_t)pick(0, 3);
+    const uint32_t begin = GUARD + (counts ? 0U : (uint32_t)pick(0, 3));
     const hwcmp_scratch scratch = {scratch_memory + GUARD, scratch_bytes(item, false)};
 
     describe(item);
@@ -183,7 +183,7 @@ static void check_add(bool counts, const hwcmp_binary_params *params)
     static int8_t b[16384];
     const uint32_t count =
         (uint32_t)(params->shape[0] * params->shape[1] * params->shape[2] * params->shape[3]);
-    const uint32_t begin = GUARD + (uint32_t)pick(0, 3);
+    const uint32_t begin = GUARD + (counts ? 0U : (uint32_t)pick(0, 3));
     int8_t *output = received + begin;
     const bool in_place = params->a_stride[0] * params->shape[0] == (int32_t)count && one_in(2);
 
@@ -221,7 +221,7 @@ static void check_pool(bool counts, const hwcmp_pool_params *params, pool_functi
 {
     const uint32_t input_bytes = (uint32_t)params->input.h * (uint32_t)params->input.w * (uint32_t)params->input.c;
     const uint32_t count = (uint32_t)params->output.h * (uint32_t)params->output.w * (uint32_t)params->output.c;
-    const uint32_t begin = GUARD + (uint32_t)pick(0, 3);
+    const uint32_t begin = GUARD + (counts ? 0U : (uint32_t)pick(0, 3));
     int8_t *input = (int8_t *)(uintptr_t)(WALL - input_bytes);
 
     fill_random(input, input_bytes);
@@ -247,7 +247,7 @@ static void check_mean(bool counts, const hwcmp_reduce_params *params)
 {
     const int32_t *shape = params->shape;
     const uint32_t input_bytes = (uint32_t)(shape[0] * shape[1] * shape[2] * shape[3]);
-    const uint32_t begin = GUARD + (uint32_t)pick(0, 3);
+    const uint32_t begin = GUARD + (counts ? 0U : (uint32_t)pick(0, 3));
     int8_t *input = (int8_t *)(uintptr_t)(WALL - input_bytes);
     uint32_t count = 1;
 
