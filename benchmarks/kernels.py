@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from cases import GOALS, Cell, cells, named_cases, random_cases
 from common import Budget, Results, add_common_options, progress_bar
+from plots import plot_kernels
 from rich.console import Console
 
 from keras_hwcompress.errors import BlobError, HwcmpError
@@ -177,6 +178,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--formats", nargs="+", choices=formats, default=formats, help="default: all of the table")
     parser.add_argument("--cases", default="*", help="pattern of case names, such as 'conv*' (default: all)")
     parser.add_argument("--output", default="kernels.csv", help="CSV file (default: results/kernels.csv)")
+    parser.add_argument("--no-plots", action="store_true", help="draw nothing")
     add_common_options(parser)
     return parser.parse_args(arguments)
 
@@ -189,6 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = Results(options.output, KEYS, VALUES, refresh=options.force)
     failures = run(boards, todo, results, Budget(options.budget_minutes))
     missed = show(results)
+    if results.rows and not options.no_plots:
+        plot_kernels(results.rows, results.path.parent)
     print(f"{len(results.rows)} rows in {results.path}; {missed} goals missed; {len(failures)} failures")
     for line in failures:
         print(f"FAILED {line}")
