@@ -59,8 +59,18 @@ class Run:
 def run_arm(board: Board, level: str, seed: int, cases: int) -> Run:
     """Builds and runs an image with the board's arm, once; fails unless it says that all is well."""
     with tempfile.TemporaryDirectory(prefix="hwcmp-") as name:
-        image = _build_image(board, level, [f"-DCASES={cases}", f"-DSEED={seed}U"], Path(name))
-        return _run_image(board, image)
+        _compile_both_arms(board, level, Path(name))
+        end = board.ram.origin + board.ram.length
+        values = [f"-DCASES={cases}", f"-DSEED={seed}U", f"-DRAM_END={end}U"]
+        return _run_image(board, _link(board, level, Path(name), "arm_driver.c", *values))
+
+
+def run_requantize_driver(board: Board, level: str) -> Run:
+    """Builds and runs requantize_driver.c with the board's arm; fails unless it says that all is well."""
+    with tempfile.TemporaryDirectory(prefix="hwcmp-") as name:
+        files = [runtime_dir() / "src" / kernel_file(board.arm, op) for op in WEIGHTED]
+        _compile(board, level, Path(name), "-c", *files)
+        return _run_image(board, _link(board, level, Path(name), "requantize_driver.c"), counts=False)
 
 
 def _compile(board: Board, level: str, folder: Path, *arguments: object) -> None:
@@ -74,15 +84,19 @@ def _compile(board: Board, level: str, folder: Path, *arguments: object) -> None
     assert done.returncode == 0, done.stderr
 
 
-def _build_image(board: Board, level: str, values: list[str], folder: Path) -> Path:
-    runtime = runtime_dir()
+def _compile_both_arms(board: Board, level: str, folder: Path) -> None:
+    src = runtime_dir() / "src"
     for op in OPS:
         names = (f"hwcmp_{op}_s8", f"hwcmp_{op}_s8_scratch_bytes")
         prefixed = [f"-D{name}=ref_{name}" for name in names]
-        _compile(board, level, folder, *prefixed, "-c", runtime / "src" / "ref" / f"{op}.c", "-o", f"ref_{op}.o")
-        _compile(board, level, folder, "-c", runtime / "src" / kernel_file(board.arm, op), "-o", f"arm_{op}.o")
-    end = board.ram.origin + board.ram.length
-    _compile(board, level, folder, *values, f"-DRAM_END={end}U", "-c", runtime / "tests" / "arm_driver.c")
+        _compile(board, level, folder, *prefixed, "-c", src / "ref" / f"{op}.c", "-o", f"ref_{op}.o")
+        _compile(board, level, folder, "-c", src / kernel_file(board.arm, op), "-o", f"arm_{op}.o")
+
+
+def _link(board: Board, level: str, folder: Path, driver: str, *values: str) -> Path:
+    """The image of a driver with the objects in the folder."""
+    runtime = runtime_dir()
+    _compile(board, level, folder, *values, "-c", runtime / "tests" / driver)
     _compile(board, level, folder, "-c", *sorted((runtime / "port" / "cortex-m").glob("*.c")))
     script = folder / "link.ld"
     script.write_text(templates().get_template("link.ld.j2").render(board=board, stack_bytes=8192), encoding="ascii")
@@ -92,18 +106,20 @@ def _build_image(board: Board, level: str, values: list[str], folder: Path) -> P
     return folder / "image.elf"
 
 
-def _run_image(board: Board, image: Path) -> Run:
-    plugin = build_shared("libinsn_count", [runtime_dir() / "port" / "qemu" / "insn_count.c"], ["-O2"])
+def _run_image(board: Board, image: Path, counts: bool = True) -> Run:
     command = [
         "qemu-system-arm", "-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none",
-        "-semihosting-config", "enable=on,target=native", "-plugin", f"{plugin},out=insns.txt", "-kernel", str(image),
+        "-semihosting-config", "enable=on,target=native", "-kernel", str(image),
     ]  # fmt: skip
+    if counts:
+        plugin = build_shared("libinsn_count", [runtime_dir() / "port" / "qemu" / "insn_count.c"], ["-O2"])
+        command += ["-plugin", f"{plugin},out=insns.txt"]
     done = subprocess.run(
         command, cwd=image.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200, check=False
     )
     text = done.stdout + done.stderr
     assert done.returncode == 0 and SENTINEL in text, "\n".join(text.splitlines()[-4:])
-    lines = (image.parent / "insns.txt").read_text(encoding="ascii").split()
+    lines = (image.parent / "insns.txt").read_text(encoding="ascii").split() if counts else []
     return Run(board.arm, text, [int(line.removeprefix("insns=")) for line in lines])
 
 

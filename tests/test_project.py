@@ -65,7 +65,7 @@ def test_every_operator_gives_the_same_integers_on_cortex_m(every_op, board):
     assert 0 < result.stack_bytes <= 4096
 
 
-QUICK_BOARDS = ("mps2-an385", "mps2-an386")
+QUICK_BOARDS = ("microbit", "mps2-an386")
 
 
 @pytest.mark.parametrize("board", [pytest.param(name, marks=() if name in QUICK_BOARDS else pytest.mark.slow) for name in BOARDS])
