@@ -37,7 +37,7 @@ SANITIZERS = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno
 def sources() -> list[Path]:
     """The common files, those of the formats in the table, and the reference arm."""
     src = runtime_dir() / "src"
-    formats = {row.name for row in table().formats}
+    formats = {row.name for row in table().stored}
     common = [path for path in sorted(src.glob("*.c")) if "_" not in path.stem or path.stem.split("_", 1)[1] in formats]
     return [*common, *sorted((src / "ref").glob("*.c"))]
 

@@ -19,7 +19,7 @@ from keras_hwcompress.formats import markdown, nary, vectors
 from keras_hwcompress.formats.table import keep_formats, parse_table, table, table_path
 from keras_hwcompress.runtime_files import runtime_dir
 
-NAMES = [row.name for row in table().formats]
+NAMES = [row.name for row in table().stored]
 SEEDED = settings(derandomize=True, deadline=None, database=None, max_examples=150)
 VECTOR_DIR = runtime_dir() / "tests" / "vectors"
 
@@ -38,8 +38,9 @@ VARIANTS = _more("VARIANTS")
 
 
 def encoded(values: np.ndarray) -> dict[str, bytes]:
-    """The blobs of `values` in every admissible format and every variant of a format."""
-    return formats.admissible(values) | {name: encode(values) for name, encode in VARIANTS.items()}
+    """The blobs of `values` in every admissible format and layout and every variant of a format."""
+    blobs = formats.admissible(values) | formats.layouts(values)
+    return blobs | {name: encode(values) for name, encode in VARIANTS.items()}
 
 
 @st.composite
@@ -82,6 +83,11 @@ def test_a_row_without_its_module_is_an_import_error_that_names_the_file() -> No
         "HWCMP_WEIGHT_FORMAT(250, OTHER, another, TILE)",
         "HWCMP_WEIGHT_FORMAT(250, OTHER, other, DIRECTLY)",
         "HWCMP_WEIGHT_FORMAT(250, OTHER, other)",
+        "HWCMP_WEIGHT_LAYOUT(128, NESTED, DENSE8_NESTED, dense8_nested)",
+        "HWCMP_WEIGHT_LAYOUT(130, NESTED, RUNS_NESTED, dense8_nested)",
+        "HWCMP_WEIGHT_LAYOUT(130, NESTED, DENSE8_NESTED, dense8_nested)",
+        "HWCMP_WEIGHT_LAYOUT(130, OTHER, RUNS_OTHER, runs_other)",
+        "HWCMP_WEIGHT_LAYOUT(130, CANONICAL, RUNS_CANONICAL, runs_canonical)",
         "HWCMP_HEADER_FIELD(16, u8, more)",
         "HWCMP_COLOUR(1, RED)",
         "int x;",
@@ -109,6 +115,7 @@ def test_the_tables_in_format_md_are_those_of_the_def_file() -> None:
 def test_format_md_shows_the_blobs_typed_by_hand_and_names_every_format() -> None:
     text = (runtime_dir() / "FORMAT.md").read_text(encoding="utf-8")
     assert all(f"\n## {row.name} ({row.id})\n" in text for row in table().formats)
+    assert all(f"\n## {row.name} ({row.id}, layout {row.layout})\n" in text for row in table().layouts)
     code = "\n".join(line for line in text.splitlines() if line.startswith("    "))
     more = [name for module in _MORE for name in getattr(module, "IN_FORMAT_MD", ())]
     for name in ("dense8", "nary ternary", "nary per channel", *more):
@@ -324,7 +331,7 @@ MALFORMED = {
     "format": (_edit("dense8", format=255), "header field format: expected one of .* Received: 255"),
     "version": (_edit("dense8", version=2), "version: expected 1. Received: 2"),
     "reserved": (_edit("dense8", reserved=256), "reserved: expected 0. Received: 256"),
-    "layout": (_edit("dense8", layout=1), "layout: expected 0. Received: 1"),
+    "layout": (_edit("dense8", layout=2), r"layout: expected one of \[0, 1\]. Received: 2"),
     "no rows": (_edit("dense8", rows=0), "rows: expected at least 1. Received: 0"),
     "empty rows": (_edit("dense8", row_length=0), "row_length: expected 1..16777215. Received: 0"),
     "long rows": (_edit("dense8", row_length=1 << 24), "row_length: expected 1..16777215. Received: 16777216"),

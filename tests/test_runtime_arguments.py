@@ -147,7 +147,6 @@ def _short(call: Call) -> None:
 SPOILERS: dict[str, tuple[str, Callable[[Call], None]]] = {
     "another number of rows": ("ERR_SHAPE", lambda call: setattr(call.weights, "rows", call.weights.rows - 1)),
     "another row length": ("ERR_SHAPE", lambda call: setattr(call.weights, "row_length", call.weights.row_length + 1)),
-    "another layout": ("ERR_LAYOUT", lambda call: setattr(call.weights, "layout", 1)),
     "no bias": ("ERR_ARGUMENT", lambda call: setattr(call.layer.channels, "bias", None)),
     "no multiplier": ("ERR_ARGUMENT", lambda call: setattr(call.layer.channels, "multiplier", None)),
     "no shift": ("ERR_ARGUMENT", lambda call: setattr(call.layer.channels, "shift", None)),

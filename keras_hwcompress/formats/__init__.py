@@ -1,6 +1,6 @@
 """Weight formats: int8 weights to blobs and back, bit for bit.
 
-Every row `HWCMP_WEIGHT_FORMAT` of `hwcmp_format.def` has a module of its name in this package, with
+Every row `HWCMP_WEIGHT_FORMAT` and `HWCMP_WEIGHT_LAYOUT` of `hwcmp_format.def` has a module of its name in this package, with
 
 * `encode_payload(values, **options) -> (param, payload)`: values int8 (rows, row_length), contiguous; `param` goes
   into the header; the payload is made of sections padded to 4 (`blob.pad`). Raises BlobError where the format
@@ -9,11 +9,15 @@ Every row `HWCMP_WEIGHT_FORMAT` of `hwcmp_format.def` has a module of its name i
   function `check` of `src/unpack_<name>.c` does, and returns int8 (rows, row_length).
 * optionally `describe(header, payload) -> list[str]`: lines for `dump`;
 * optionally `rows_together(header) -> int`: rows that can only be decoded together.
+
+A layout (`dense8_nested`) is another order of a format's weights, for one kernel arm: same id, another number in the header
+field `layout`. Model files hold formats only; the code generator lays them out for the boards of a project.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -21,14 +25,14 @@ import numpy as np
 
 from keras_hwcompress.errors import BlobError
 from keras_hwcompress.formats import blob as _blob
-from keras_hwcompress.formats.table import Table, table
+from keras_hwcompress.formats.table import Table, WeightFormat, table
 
-__all__ = ["admissible", "decode", "dump", "encode", "rows_together", "smallest"]
+__all__ = ["admissible", "decode", "dump", "encode", "layouts", "rows_together", "smallest"]
 
 
 def _load_modules(rows: Table) -> dict[str, ModuleType]:
     modules = {}
-    for row in rows.formats:
+    for row in rows.stored:
         name = f"{__name__}.{row.name}"
         try:
             modules[row.name] = importlib.import_module(name)
@@ -48,7 +52,7 @@ def encode(name: str, values: np.ndarray, **options: Any) -> bytes:
     """Encodes weights as a blob; the same values give the same bytes everywhere.
 
     Args:
-        name: a format of the table, such as "nary".
+        name: a format or layout of the table, such as "nary" or "nary_nested".
         values: int8 array, shape (rows, row_length): one row per output channel.
         **options: of the format's `encode_payload`.
 
@@ -66,7 +70,7 @@ def encode(name: str, values: np.ndarray, **options: Any) -> bytes:
     row = table().format_by_name(name)
     matrix = _blob.check_values(values)
     param, payload = _MODULES[name].encode_payload(matrix, **options)
-    return _blob.join(row.id, param, matrix.shape, payload)
+    return _blob.join(row, param, matrix.shape, payload)
 
 
 def decode(blob: bytes) -> np.ndarray:
@@ -87,14 +91,12 @@ def decode(blob: bytes) -> np.ndarray:
 
 def admissible(values: np.ndarray) -> dict[str, bytes]:
     """Blobs of `values` (int8, shape (rows, row_length)) in every format that can hold them, in table order."""
-    matrix = _blob.check_values(values)
-    blobs = {}
-    for row in table().formats:
-        try:
-            blobs[row.name] = encode(row.name, matrix)
-        except BlobError:
-            continue
-    return blobs
+    return _encode_all(values, table().formats)
+
+
+def layouts(values: np.ndarray) -> dict[str, bytes]:
+    """Blobs of `values` in every layout that can hold them, in table order."""
+    return _encode_all(values, table().layouts)
 
 
 def smallest(values: np.ndarray) -> tuple[str, bytes]:
@@ -141,6 +143,17 @@ def dump(blob: bytes) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _encode_all(values: np.ndarray, rows: Iterable[WeightFormat]) -> dict[str, bytes]:
+    matrix = _blob.check_values(values)
+    blobs = {}
+    for row in rows:
+        try:
+            blobs[row.name] = encode(row.name, matrix)
+        except BlobError:
+            continue
+    return blobs
+
+
 def _dump_rows(values: np.ndarray, rows: int = 8, columns: int = 16) -> list[str]:
     lines = []
     for index, row in enumerate(values[:rows]):
@@ -152,4 +165,4 @@ def _dump_rows(values: np.ndarray, rows: int = 8, columns: int = 16) -> list[str
 
 
 def _name_of(header: _blob.Header) -> str:
-    return next(row.name for row in table().formats if row.id == header.format)
+    return next(row.name for row in table().stored if (row.id, row.layout) == (header.format, header.layout))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from keras_hwcompress.errors import BlobError
-from keras_hwcompress.formats.table import table
+from keras_hwcompress.formats.table import WeightFormat, table
 
 _MAX_ROWS = 0xFFFF
 
@@ -42,7 +42,7 @@ def check_values(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values)
 
 
-def join(format_id: int, param: int, shape: tuple[int, int], payload: bytes) -> bytes:
+def join(row: WeightFormat, param: int, shape: tuple[int, int], payload: bytes) -> bytes:
     """The blob of a payload whose length is a multiple of 4.
 
     Raises:
@@ -50,11 +50,11 @@ def join(format_id: int, param: int, shape: tuple[int, int], payload: bytes) -> 
     """
     constants = table().constants
     header = Header(
-        format=format_id,
+        format=row.id,
         version=constants["FORMAT_VERSION"],
         reserved=0,
         rows=shape[0],
-        layout=constants["LAYOUT_CANONICAL"],
+        layout=row.layout,
         param=param,
         row_length=shape[1],
         payload_bytes=len(payload),
@@ -106,12 +106,13 @@ def split(blob: bytes) -> tuple[Header, bytes]:
 
 def _check_header(header: Header) -> None:
     constants = table().constants
-    known = [row.id for row in table().formats]
+    known = sorted({row.id for row in table().stored})
+    orders = [row.layout for row in table().stored if row.id == header.format]
     longest = constants["MAX_ROW_LENGTH"]
     rules = (
         ("format", header.format in known, f"one of {known}"),
         ("version", header.version == constants["FORMAT_VERSION"], str(constants["FORMAT_VERSION"])),
-        ("layout", header.layout == constants["LAYOUT_CANONICAL"], str(constants["LAYOUT_CANONICAL"])),
+        ("layout", header.layout in orders, f"one of {orders}"),
         ("reserved", header.reserved == 0, "0"),
         ("rows", header.rows >= 1, "at least 1"),
         ("row_length", 1 <= header.row_length <= longest, f"1..{longest}"),

@@ -17,10 +17,11 @@ _REGION = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def render(rows: Table) -> dict[str, str]:
-    """Region name -> Markdown table: constants, formats, header, custom options and statuses."""
+    """Region name -> Markdown table: constants, formats, layouts, header, custom options and statuses."""
     return {
         "constants": _markdown(("constant", "value"), list(rows.constants.items())),
         "formats": _markdown(("id", "name", "kind"), [(row.id, row.name, row.kind) for row in rows.formats]),
+        "layouts": _markdown(("id", "layout", "name"), [(row.id, row.layout, row.name) for row in rows.layouts]),
         "header": _markdown(
             ("bytes", "type", "field"),
             [(_span(field.offset, field.bytes), f"u{8 * field.bytes}", field.name) for field in rows.header],

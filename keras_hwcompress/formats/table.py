@@ -16,7 +16,7 @@ from typing import TypeVar
 from keras_hwcompress.runtime_files import runtime_dir
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_ROW = re.compile(r"HWCMP_(CONSTANT|WEIGHT_FORMAT|HEADER_FIELD|OPTION_FIELD|STATUS)\(([^()]*)\)\Z")
+_ROW = re.compile(r"HWCMP_(CONSTANT|WEIGHT_FORMAT|WEIGHT_LAYOUT|HEADER_FIELD|OPTION_FIELD|STATUS)\(([^()]*)\)\Z")
 _KINDS = ("PLAIN", "TILE", "DIRECT")
 _FIELD_BYTES = {"u8": 1, "u16": 2, "u32": 4}
 _OPTION_TYPES = {"u8": "B", "u16": "H", "i16": "h"}
@@ -25,11 +25,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class WeightFormat:
-    """One row HWCMP_WEIGHT_FORMAT: how weights are stored in flash."""
+    """One row HWCMP_WEIGHT_FORMAT or HWCMP_WEIGHT_LAYOUT: how weights are stored in flash.
+
+    layout: 0 (canonical) for a format; the kind of a layout is "DIRECT".
+    """
 
     id: int
     name: str
     kind: str
+    layout: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +56,26 @@ class OptionField:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All rows of the table."""
+    """All rows of the table. layouts: other orders of some formats' weights, each for one kernel arm."""
 
     constants: dict[str, int]
     formats: tuple[WeightFormat, ...]
+    layouts: tuple[WeightFormat, ...]
     header: tuple[HeaderField, ...]
     statuses: dict[int, tuple[str, str]]
     options: tuple[OptionField, ...]
 
+    @property
+    def stored(self) -> tuple[WeightFormat, ...]:
+        """All that can be in a blob: formats, then layouts."""
+        return self.formats + self.layouts
+
     def format_by_name(self, name: str) -> WeightFormat:
-        """The row of a format; ValueError naming the known formats otherwise."""
-        for row in self.formats:
+        """The row of a format or layout; ValueError naming the known ones otherwise."""
+        for row in self.stored:
             if row.name == name:
                 return row
-        known = ", ".join(row.name for row in self.formats)
+        known = ", ".join(row.name for row in self.stored)
         raise ValueError(f"unknown weight format. Expected one of: {known}. Received: {name!r}")
 
 
@@ -77,6 +87,7 @@ def parse_table(text: str) -> Table:
     """
     constants: dict[str, int] = {}
     formats: list[WeightFormat] = []
+    layouts: list[WeightFormat] = []
     header: list[HeaderField] = []
     statuses: dict[int, tuple[str, str]] = {}
     options: list[OptionField] = []
@@ -90,6 +101,8 @@ def parse_table(text: str) -> Table:
             constants[name] = int(value, 0)
         elif kind == "WEIGHT_FORMAT":
             formats.append(_format_row(line, cells))
+        elif kind == "WEIGHT_LAYOUT":
+            layouts.append(_layout_row(line, cells, constants))
         elif kind == "HEADER_FIELD":
             offset, width, name = _cells(line, cells, 3)
             header.append(HeaderField(int(offset), _type(line, _FIELD_BYTES, width), name))
@@ -100,16 +113,17 @@ def parse_table(text: str) -> Table:
             value, name, message = _cells(line, [*cells[:2], ", ".join(cells[2:])], 3)
             statuses[int(value)] = (name, message.strip('"'))
     _check(constants, formats, header)
+    _check_layouts(formats, layouts)
     _check_options(constants, options)
-    return Table(constants, tuple(formats), tuple(header), statuses, tuple(options))
+    return Table(constants, tuple(formats), tuple(layouts), tuple(header), statuses, tuple(options))
 
 
 def keep_formats(text: str, names: set[str]) -> str:
-    """The same table with only the rows of the named formats: what a generated project compiles."""
+    """The same table with only the rows of the named formats and layouts: what a generated project compiles."""
     kept = []
     for line in text.splitlines(keepends=True):
         match = _ROW.match(line.strip())
-        if match and match[1] == "WEIGHT_FORMAT" and _format_row(line, [c.strip() for c in match[2].split(",")]).name not in names:
+        if match and match[1] in ("WEIGHT_FORMAT", "WEIGHT_LAYOUT") and _row_name(match) not in names:
             continue
         kept.append(line)
     return "".join(kept)
@@ -155,6 +169,17 @@ def _format_row(line: str, cells: list[str]) -> WeightFormat:
     return WeightFormat(int(number), name, kind)
 
 
+def _layout_row(line: str, cells: list[str], constants: dict[str, int]) -> WeightFormat:
+    number, layout, upper, name = _cells(line, cells, 4)
+    if upper != name.upper() or not name.endswith(f"_{layout.lower()}") or f"LAYOUT_{layout}" not in constants:
+        raise ValueError(f"hwcmp_format.def: expected (id, LAYOUT, NAME_LAYOUT, name_layout). Received: {line!r}")
+    return WeightFormat(int(number), name, "DIRECT", constants[f"LAYOUT_{layout}"])
+
+
+def _row_name(match: re.Match[str]) -> str:
+    return match[2].split(",")[2 if match[1] == "WEIGHT_FORMAT" else 3].strip()
+
+
 def _check(constants: dict[str, int], formats: list[WeightFormat], header: list[HeaderField]) -> None:
     ids = [row.id for row in formats]
     if len(set(ids)) != len(ids) or any(not 128 <= number <= 255 for number in ids):
@@ -163,6 +188,14 @@ def _check(constants: dict[str, int], formats: list[WeightFormat], header: list[
     starts = [field.offset for field in header] + [constants["HEADER_BYTES"]]
     if ends != starts:
         raise ValueError("hwcmp_format.def: header fields must fill the header without holes or overlaps")
+
+
+def _check_layouts(formats: list[WeightFormat], layouts: list[WeightFormat]) -> None:
+    names = {row.id: row.name for row in formats}
+    keys = [(row.id, row.layout) for row in layouts]
+    strays = [row.name for row in layouts if row.layout == 0 or not row.name.startswith(f"{names.get(row.id)}_")]
+    if strays or len(set(keys)) != len(keys):
+        raise ValueError(f"hwcmp_format.def: a layout belongs to one format and occurs once. Received: {strays or keys}")
 
 
 def _check_options(constants: dict[str, int], options: list[OptionField]) -> None:

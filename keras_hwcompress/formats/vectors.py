@@ -1,6 +1,6 @@
 """Golden vectors: small blobs of every format, for tests in any language.
 
-`python -m keras_hwcompress.formats.vectors DEST` writes `<case>.<format>.hwb` for every case and every format that
+`python -m keras_hwcompress.formats.vectors DEST` writes `<case>.<format>.hwb` for every case and every format or layout that
 admits it, and SHA256SUMS. The dense8 blob of a case holds the values that the other blobs of that case must decode
 to, so a C test needs nothing else. The values come from integer arithmetic written out here, not from a random
 number generator whose stream a library could change.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_hwcompress.formats import admissible
+from keras_hwcompress.formats import admissible, layouts
 
 SUFFIX = ".hwb"
 SUMS = "SHA256SUMS"
@@ -43,7 +43,7 @@ def blobs() -> dict[str, bytes]:
     """File name -> blob, in the order of the names."""
     found = {}
     for case, values in cases().items():
-        for name, blob in admissible(values).items():
+        for name, blob in (admissible(values) | layouts(values)).items():
             found[f"{case}.{name}{SUFFIX}"] = blob
     return dict(sorted(found.items()))
 

@@ -4,7 +4,7 @@
  *
  * A format is one row of hwcmp_format.def, keras_hwcompress/formats/<name>.py and src/unpack_<name>.c, which
  * defines `const struct hwcmp_format_ops hwcmp_<name>_format`. Its prototype and its place in the dispatch
- * table of weights.c come from the row.
+ * table of weights.c come from the row. The same holds for a layout of a format, whose kind is always DIRECT.
  */
 #ifndef HWCMP_FORMAT_OPS_H
 #define HWCMP_FORMAT_OPS_H
@@ -44,6 +44,7 @@ struct hwcmp_format_ops {
 #define HWCMP_WEIGHT_FORMAT(id, NAME, name, kind)              \
     enum { HWCMP_KIND_OF_##NAME = HWCMP_KIND_##kind };         \
     extern const struct hwcmp_format_ops hwcmp_##name##_format;
+#define HWCMP_WEIGHT_LAYOUT(id, LAYOUT, NAME, name) extern const struct hwcmp_format_ops hwcmp_##name##_format;
 #include "hwcmp/hwcmp_format.def"
 
 /* ---- for kernels: the weights have been opened, the rows are in range ---------------------------------- */

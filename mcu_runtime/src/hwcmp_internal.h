@@ -132,13 +132,22 @@ static inline bool hwcmp_channels_valid(const hwcmp_channels *channels, int32_t 
     return true;
 }
 
-/* ERR_LAYOUT unless canonical, ERR_SHAPE unless `rows` rows of `row_length` weights. */
+/* ERR_SHAPE unless `rows` rows of `row_length` weights, in whatever layout: `unpack_rows` knows it. */
 static inline hwcmp_status hwcmp_weights_fit(const hwcmp_weights *weights, int64_t rows, int64_t row_length)
 {
-    if (weights->layout != HWCMP_LAYOUT_CANONICAL) {
-        return HWCMP_ERR_LAYOUT;
-    }
     return weights->rows == rows && weights->row_length == row_length ? HWCMP_OK : HWCMP_ERR_SHAPE;
+}
+
+/* OK if weights are of one format in one layout. */
+static inline hwcmp_status hwcmp_weights_are(const hwcmp_weights *weights, uint8_t format, uint8_t layout)
+{
+    if (weights == NULL || weights->ops == NULL) {
+        return HWCMP_ERR_ARGUMENT;
+    }
+    if (weights->ops->id != format) {
+        return HWCMP_ERR_FORMAT;
+    }
+    return weights->layout == layout ? HWCMP_OK : HWCMP_ERR_LAYOUT;
 }
 
 static inline hwcmp_status hwcmp_scratch_fits(const hwcmp_scratch *scratch, size_t needed)

@@ -5,10 +5,14 @@
 #include "hwcmp_format_ops.h"
 
 /* The null at the end keeps the table valid C when a project compiles in no format at all. */
-static const struct hwcmp_format_ops *const formats[] = {
-#define HWCMP_WEIGHT_FORMAT(id, NAME, name, kind) &hwcmp_##name##_format,
+static const struct {
+    uint8_t id, layout;
+    const struct hwcmp_format_ops *ops;
+} formats[] = {
+#define HWCMP_WEIGHT_FORMAT(id, NAME, name, kind) {(id), HWCMP_LAYOUT_CANONICAL, &hwcmp_##name##_format},
+#define HWCMP_WEIGHT_LAYOUT(id, LAYOUT, NAME, name) {(id), HWCMP_LAYOUT_##LAYOUT, &hwcmp_##name##_format},
 #include "hwcmp/hwcmp_format.def"
-    NULL,
+    {0, 0, NULL},
 };
 
 typedef uint8_t header_u8;
@@ -45,23 +49,34 @@ static struct header load_header(const uint8_t *blob)
     return header;
 }
 
-static const struct hwcmp_format_ops *find_format(uint8_t id)
+/* The format in this layout, or null; `known`: whether the format occurs in any layout. */
+static const struct hwcmp_format_ops *find_format(uint8_t id, uint8_t layout, bool *known)
 {
-    for (size_t i = 0; formats[i] != NULL; i++) {
-        if (formats[i]->id == id) {
-            return formats[i];
+    *known = false;
+    for (size_t i = 0; formats[i].ops != NULL; i++) {
+        if (formats[i].id == id) {
+            *known = true;
+            if (formats[i].layout == layout) {
+                return formats[i].ops;
+            }
         }
     }
     return NULL;
 }
 
-/* Every rule that needs the header alone; format and lengths are left to the caller. */
-static hwcmp_status check_header(const struct header *header)
+/* Every rule that needs the header alone, but for the length of the payload. */
+static hwcmp_status check_header(const struct header *header, const struct hwcmp_format_ops **ops)
 {
+    bool known;
+
+    *ops = find_format(header->format, header->layout, &known);
+    if (!known) {
+        return HWCMP_ERR_FORMAT;
+    }
     if (header->version != HWCMP_FORMAT_VERSION) {
         return HWCMP_ERR_VERSION;
     }
-    if (header->layout != HWCMP_LAYOUT_CANONICAL) {
+    if (*ops == NULL) {
         return HWCMP_ERR_LAYOUT;
     }
     if (header->reserved != 0U || header->rows == 0U || header->row_length == 0U ||
@@ -80,11 +95,8 @@ hwcmp_status hwcmp_weights_view(const uint8_t *blob, size_t blob_bytes, hwcmp_we
         return HWCMP_ERR_TRUNCATED;
     }
     const struct header header = load_header(blob);
-    const struct hwcmp_format_ops *ops = find_format(header.format);
-    if (ops == NULL) {
-        return HWCMP_ERR_FORMAT;
-    }
-    const hwcmp_status status = check_header(&header);
+    const struct hwcmp_format_ops *ops;
+    const hwcmp_status status = check_header(&header, &ops);
     if (status != HWCMP_OK) {
         return status;
     }

@@ -34,6 +34,7 @@ enum {
 #define HWCMP_CONSTANT(name, value) HWCMP_##name = (value),
 #include "hwcmp/hwcmp_format.def"
 #define HWCMP_WEIGHT_FORMAT(id, NAME, name, kind) HWCMP_FORMAT_##NAME = (id),
+#define HWCMP_WEIGHT_LAYOUT(id, LAYOUT, NAME, name) HWCMP_FORMAT_##NAME = (id),
 #include "hwcmp/hwcmp_format.def"
 };
 
@@ -131,6 +132,23 @@ HWCMP_MUST_CHECK hwcmp_status hwcmp_fully_connected_runs_s8(const hwcmp_scratch 
                                                             const hwcmp_fully_connected_params *params,
                                                             const hwcmp_weights *weights, const hwcmp_channels *channels,
                                                             const int8_t *input, int8_t *output);
+
+/* The same results from weights in the layout `nested`, for which the DSP arm has kernels; the reference arm unpacks them
+ * as hwcmp_conv2d_s8() and hwcmp_fully_connected_s8() of every arm do. Other weights: HWCMP_ERR_FORMAT or
+ * HWCMP_ERR_LAYOUT. */
+#define HWCMP_NESTED_KERNELS(name)                                                                                     \
+    size_t hwcmp_conv2d_##name##_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights);      \
+    size_t hwcmp_fully_connected_##name##_s8_scratch_bytes(const hwcmp_fully_connected_params *params,                 \
+                                                           const hwcmp_weights *weights);                              \
+    HWCMP_MUST_CHECK hwcmp_status hwcmp_conv2d_##name##_s8(                                                            \
+        const hwcmp_scratch *scratch, const hwcmp_conv_params *params, const hwcmp_weights *weights,                   \
+        const hwcmp_channels *channels, const int8_t *input, int8_t *output);                                          \
+    HWCMP_MUST_CHECK hwcmp_status hwcmp_fully_connected_##name##_s8(                                                   \
+        const hwcmp_scratch *scratch, const hwcmp_fully_connected_params *params, const hwcmp_weights *weights,        \
+        const hwcmp_channels *channels, const int8_t *input, int8_t *output);
+HWCMP_NESTED_KERNELS(dense8_nested)
+HWCMP_NESTED_KERNELS(nary_nested)
+#undef HWCMP_NESTED_KERNELS
 
 /* ---- layers without weights --------------------------------------------------------------------------- */
 
