@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_hwcompress.codegen import scratch_mve, scratch_swar
+from keras_hwcompress.codegen import scratch_mve, scratch_nested, scratch_swar
 from keras_hwcompress.codegen.scratch_depthwise import depthwise_bytes
 from keras_hwcompress.tflite.layers import Conv, ConvAdd, FullyConnected, Layer
 
@@ -150,6 +150,18 @@ def _swar_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
     return scratch_swar.depthwise_bytes(layer) + _unaligned_rows(rows)
 
 
+def _dsp_conv2d_dense8_nested(layer: Conv, rows: _Rows) -> int:
+    return scratch_nested.conv2d_bytes(layer, False, _windows_inside(layer))
+
+
+def _dsp_conv2d_nary_nested(layer: Conv, rows: _Rows) -> int:
+    return scratch_nested.conv2d_bytes(layer, True, _windows_inside(layer))
+
+
+def _dsp_fully_connected_nested(layer: FullyConnected, rows: _Rows) -> int:
+    return 2 * _align4(rows.length)
+
+
 def _mve_conv2d(layer: Conv, rows: _Rows) -> int:
     return scratch_mve.conv2d_bytes(layer, rows.tile if rows.unpacked else None) + _unaligned_rows(rows)
 
@@ -163,15 +175,21 @@ def _tile_and_constants(layer: Conv, rows: _Rows) -> int:
     return 16 * rows.length + 16 * rows.count
 
 
+_NESTED = ("dense8_nested", "nary_nested")
 _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("ref", "conv2d"): _ref_conv2d,
     ("ref", "depthwise_conv2d"): _ref_rows,
     ("ref", "fully_connected"): _ref_rows,
     ("ref", "conv2d_runs"): _ref_conv2d_runs,
+    **{("ref", f"conv2d_{name}"): _ref_conv2d for name in _NESTED},
+    **{("ref", f"fully_connected_{name}"): _ref_rows for name in _NESTED},
     ("dsp", "conv2d"): _dsp_conv2d,
     ("dsp", "depthwise_conv2d"): _dsp_depthwise_conv2d,
     ("dsp", "fully_connected"): _dsp_fully_connected,
     ("dsp", "conv2d_runs"): _dsp_conv2d_runs,
+    ("dsp", "conv2d_dense8_nested"): _dsp_conv2d_dense8_nested,
+    ("dsp", "conv2d_nary_nested"): _dsp_conv2d_nary_nested,
+    **{("dsp", f"fully_connected_{name}"): _dsp_fully_connected_nested for name in _NESTED},
     ("swar", "conv2d_runs"): _tile_and_constants,
     ("mve", "conv2d_runs"): _tile_and_constants,
     ("swar", "conv2d"): _swar_conv2d,

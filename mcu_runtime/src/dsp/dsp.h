@@ -19,6 +19,8 @@
 /* The same for a function written in assembly, whose parameters are named in r0-r3 only. Aligned because ADR is
  * relative to the PC rounded down to 4. */
 #define HWCMP_DSP_NAKED __attribute__((weak, noinline, naked, aligned(4)))
+/* The same for one file. */
+#define HWCMP_DSP_STATIC_NAKED static __attribute__((noinline, naked, aligned(4)))
 #define HWCMP_DSP_IN_REGISTER __attribute__((unused))
 
 /* ---- instructions ------------------------------------------------------------------------------------- */
