@@ -150,7 +150,7 @@ static int32_t elements_of(const layer_plan *plan)
     return elements + elements % 2;
 }
 
-static layer_plan plan_of(const hwcmp_conv_params *params)
+static HWCMP_NOINLINE layer_plan plan_of(const hwcmp_conv_params *params)
 {
     const layer_axis height = height_of(params);
     const layer_axis width = width_of(params);
@@ -399,17 +399,15 @@ static void put_scaled_taps(const layer_plan *plan, const int8_t *weights, int32
 }
 
 /* The parts of the job that all channels and classes share. */
-static hwcmp_dsp_plane_job job_of(const depthwise_layer *layer)
+static void start_job(const depthwise_layer *layer, hwcmp_dsp_plane_job *job)
 {
     const layer_plan *plan = &layer->plan;
     const uint32_t line_bytes = 2U * (uint32_t)layer->line_elements;
-    hwcmp_dsp_plane_job job = {0};
 
-    job.output_step = (uint32_t)plan->lanes.output_step * (uint32_t)distance_of(&plan->lanes);
-    job.output_line_step = (uint32_t)plan->lines.output_step;
-    job.line_bytes = line_bytes * (uint32_t)plan->lines.dilation;
-    job.line_step = line_bytes * (uint32_t)plan->lines.stride;
-    return job;
+    job->output_step = (uint32_t)plan->lanes.output_step * (uint32_t)distance_of(&plan->lanes);
+    job->output_line_step = (uint32_t)plan->lines.output_step;
+    job->line_bytes = line_bytes * (uint32_t)plan->lines.dilation;
+    job->line_step = line_bytes * (uint32_t)plan->lines.stride;
 }
 
 static void run_loop(hwcmp_dsp_plane_job *job, bool positive, bool stride1)
@@ -597,14 +595,15 @@ static void convolve_band(const depthwise_layer *layer, hwcmp_dsp_plane_job *job
 
 /* Output channels [first, first + count), whose weights begin at `rows`. The last planes may hold channels that are
  * done, because four of them must lie in the input. */
-static void convolve(const depthwise_layer *layer, int32_t first, int32_t count, const int8_t *rows,
+static HWCMP_NOINLINE void convolve(const depthwise_layer *layer, int32_t first, int32_t count, const int8_t *rows,
                      const int8_t *input, int8_t *output)
 {
     const layer_plan *plan = &layer->plan;
     const int32_t last_from = layer->params->input.c - plan->planes;
-    hwcmp_dsp_plane_job job = job_of(layer);
+    hwcmp_dsp_plane_job job;
     int32_t end;
 
+    start_job(layer, &job);
     for (int32_t ch = first; ch < first + count; ch = end) {
         const int32_t from = hwcmp_min(ch / layer->multiplier, last_from);
         end = hwcmp_min((from + plan->planes) * layer->multiplier, first + count);
@@ -650,19 +649,18 @@ hwcmp_status hwcmp_depthwise_conv2d_s8(const hwcmp_scratch *scratch, const hwcmp
     if (status != HWCMP_OK) {
         return status;
     }
-    const layer_plan plan = plan_of(params);
-    const depthwise_layer layer = {
+    depthwise_layer layer = {
         .params = params,
-        .plan = plan,
         .stage = {channels, params->output_zero_point, params->activation_min, params->activation_max},
         .row_length = weights->row_length,
-        .multiplier = params->output.c / params->input.c,
-        .line_elements = plan.classes * plan.elements,
-        .plane_elements = plane_elements_of(&plan),
-        .scratch = parts_of(&plan, scratch->buf)};
+        .multiplier = params->output.c / params->input.c};
+    layer.plan = plan_of(params);
+    layer.line_elements = layer.plan.classes * layer.plan.elements;
+    layer.plane_elements = plane_elements_of(&layer.plan);
+    layer.scratch = parts_of(&layer.plan, scratch->buf);
     const int32_t at_once = hwcmp_rows_at_once(weights, params->tile_rows);
 
-    fill(layer.scratch.planes, (int32_t)(planes_bytes(&plan) / sizeof(int16_t)), params->input_zero_point);
+    fill(layer.scratch.planes, (int32_t)(planes_bytes(&layer.plan) / sizeof(int16_t)), params->input_zero_point);
     for (int32_t first = 0; first < weights->rows; first += at_once) {
         const int32_t count = hwcmp_min(at_once, weights->rows - first);
         const int8_t *rows = hwcmp_rows(weights, (uint32_t)first, (uint32_t)count, layer.scratch.rows);
