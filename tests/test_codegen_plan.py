@@ -6,20 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_hwcompress.codegen.plan import ALIGNMENT, plan_memory
-from keras_hwcompress.tflite.layers import Layer, Lut, Reshape
+from keras_hwcompress.tflite.layers import VIEW_ALIGNMENT, Layer, Lut, Reshape
 
 
-def _layer(op, inputs, output, count=0):
+def _layer(op, inputs, output, count=0, offset=0):
     if op == "lut":
         return Lut("lut", "x", tuple(inputs), (output,), np.zeros(256, np.int8), count)
     if op == "reshape":
-        return Reshape("reshape", "x", tuple(inputs), (output,), count)
+        return Reshape("reshape", "x", tuple(inputs), (output,), count, offset)
     return Layer(op, "x", tuple(inputs), (output,))
 
 
 @st.composite
 def chains_with_skips(draw):
-    """A random graph: every layer reads one or two earlier tensors."""
+    """A random graph: every layer reads one or two earlier tensors; a reshape may be a view of a part of one."""
     builder = GraphBuilder()
     tensors = [builder.input((1, draw(st.integers(1, 300))))]
     layers = []
@@ -28,8 +28,10 @@ def chains_with_skips(draw):
         inputs = [draw(st.sampled_from(tensors[-4:])) for _ in range(2 if op == "concat" else 1)]
         same_size = op in ("lut", "reshape")
         size = builder.tensors[inputs[0]].size if same_size else draw(st.integers(1, 300))
+        offset = VIEW_ALIGNMENT * draw(st.integers(0, (size - 1) // VIEW_ALIGNMENT)) if op == "reshape" else 0
+        size = draw(st.integers(1, size - offset)) if op == "reshape" and draw(st.booleans()) else size - offset
         tensors.append(builder.activation((1, size), 0.1, 0))
-        layers.append(_layer(op, inputs, tensors[-1], size))
+        layers.append(_layer(op, inputs, tensors[-1], size, offset))
     outputs = draw(st.lists(st.sampled_from(tensors[1:]), min_size=1, max_size=2, unique=True))
     scratch = [draw(st.sampled_from([0, 0, 40, 200])) for _ in layers]
     return builder.build(outputs), layers, scratch
@@ -70,7 +72,7 @@ def test_no_value_is_overwritten_before_its_last_reader(case):
     owner = np.full(plan.arena_bytes, -1)
 
     def span(tensor):
-        return slice(plan.tensors[tensor].offset, plan.tensors[tensor].offset + graph.tensors[tensor].size)
+        return slice(plan.offset(tensor), plan.offset(tensor) + graph.tensors[tensor].size)
 
     for tensor in graph.inputs:
         owner[span(tensor)] = tensor
@@ -83,6 +85,21 @@ def test_no_value_is_overwritten_before_its_last_reader(case):
             owner[span(layer.outputs[0])] = layer.outputs[0]
     for tensor in graph.outputs:
         assert (owner[span(tensor)] == alias.get(tensor, tensor)).all()
+
+
+def test_a_view_begins_inside_the_buffer_of_what_it_is_a_part_of():
+    builder = GraphBuilder()
+    x, whole = builder.input((1, 4)), builder.activation((1, 64), 0.1, 0)
+    half, quarter, result = (builder.activation((1, size), 0.1, 0) for size in (32, 16, 16))
+    layers = [
+        _layer("conv2d", [x], whole),
+        _layer("reshape", [whole], half, 32, offset=32),
+        _layer("reshape", [half], quarter, 16, offset=16),
+        _layer("conv2d", [quarter], result),
+    ]
+    plan = plan_memory(builder.build([result]), layers, lambda number: 0)
+    assert plan.tensors[quarter] == plan.tensors[whole]
+    assert [plan.offset(tensor) - plan.offset(whole) for tensor in (half, quarter)] == [32, 48]
 
 
 def test_a_chain_needs_its_two_largest_neighbours_and_no_more():
