@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keras_hwcompress.formats.table import table
+from keras_hwcompress.formats.table import WeightFormat, table
 from keras_hwcompress.tflite.graph import Graph
 from keras_hwcompress.tflite.synthetic import GraphBuilder
 from keras_hwcompress.tflite.weights import from_rows
@@ -56,7 +56,7 @@ LEVELS = {
 # Format -> levels that it is measured with. The first two go with every layer, all of them with the regular ones.
 _OF_FORMAT = {
     "dense8": ("int8",),
-    "nary": ("3 35%", "16", "2", "4", "5 60%", "7"),
+    "nary": ("3 35%", "16", "4", "2", "5 60%", "7"),
     "runs": ("3 35%", "5 60%", "3 50%", "3 20%", "3 10%"),
 }
 _OF_OTHERS = ("3 20%", "16", "3 35%", "3 10%", "int8 20%")
@@ -76,6 +76,11 @@ class Case:
     padding: str = "same"
     stage: str = "general"
     regular: bool = False
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the layer is there for the cost model only."""
+        return self.name.startswith("random_")
 
     @property
     def weights_shape(self) -> tuple[int, int]:
@@ -143,7 +148,15 @@ def _concat(b: GraphBuilder, x: int, case: Case) -> int:
     return b.op("CONCATENATION", [x, b.input((1, *case.input), 0.05, -3)], (1, h, w, 2 * c), 0.05, -3, "ConcatenationOptions", options)
 
 
+def _transpose(b: GraphBuilder, x: int, case: Case) -> int:
+    """Swaps height and width, or with a stride of 2 width and channels, which scatters single elements."""
+    order = (0, 2, 1, 3) if case.stride[0] != 2 else (0, 1, 3, 2)
+    shape = tuple((1, *case.input)[axis] for axis in order)
+    return b.op("TRANSPOSE", [x, b.constant(order, dtype=np.int32)], shape, 0.05, -3, "TransposeOptions")
+
+
 _UNWEIGHTED = {
+    "slice": _transpose,
     "add": _binary, "sub": _binary, "mul": _binary, "average_pool": _pool, "max_pool": _pool, "mean": _reduce, "reduce_max": _reduce,
     "softmax": lambda b, x, case: b.softmax(x), "pad": _pad, "concat": _concat,
     "lut": lambda b, x, case: b.op("LOGISTIC", [x], (1, *case.input), 1 / 256, -128),
@@ -268,20 +281,26 @@ class Cell:
 
 def cells(cases: Iterator[Case], formats: list[str]) -> Iterator[Cell]:
     """The cells of the cases, in the formats of those names."""
+    rows = [row for row in table().formats if row.name in formats]
     for number, case in enumerate(cases):
         if case.op not in WEIGHTED:
             yield Cell(case)
             continue
-        for row in table().formats:
-            if row.name in formats:
-                yield from (Cell(case, row.name, LEVELS[name]) for name in _levels_of(case, row.name, number))
+        for row in _in_turn(rows, number) if case.is_random else rows:
+            yield from (Cell(case, row.name, LEVELS[name]) for name in _levels_of(case, row.name, number))
+
+
+def _in_turn(rows: list[WeightFormat], number: int) -> list[WeightFormat]:
+    """Of the formats that are unpacked, which all run the same kernel, one for each random layer."""
+    unpacked = [row for row in rows if row.kind == "TILE"]
+    return [row for row in rows if row.kind != "TILE" or row is unpacked[number % len(unpacked)]]
 
 
 def _levels_of(case: Case, name: str, number: int) -> tuple[str, ...]:
     names = _OF_FORMAT.get(name, _OF_OTHERS)
-    if case.name.startswith("random_"):
-        return (names[number % len(names)],)
-    return names if case.regular else names[:2]
+    if case.is_random:
+        return (names[number // len(table().formats) % len(names)],)
+    return names if case.regular and (case.stage == "general" or name == "runs") else names[: 3 if case.regular else 2]
 
 
 # Cells that the project promises: (core, case, format, levels) -> most instructions per MAC (per output for add).

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_hwcompress.formats.blob import unpack_header
 from keras_hwcompress.formats.table import table
-from keras_hwcompress.tflite.layers import Affine, Binary, Concat, Conv, ConvAdd, FullyConnected, Layer, Lut, Pad, Pool, Reduce, Softmax
+from keras_hwcompress.tflite.layers import Affine, Binary, Concat, Conv, ConvAdd, FullyConnected, Layer, Lut, Pad, Pool, Reduce, Slice, Softmax
 
 Features = dict[str, float]
 # Output channels whose constants are prepared at a time where weights are not unpacked, and channels per tile group.
@@ -148,10 +148,8 @@ class _Work:
         }
 
     def unpacking(self) -> Features:
-        """Once per call: every row is unpacked once."""
-        nonzeros = int(np.count_nonzero(self.layer.weights.values))
-        counts = {"rows": self.rows, "weights": self.rows * self.length, "bytes": len(self.stored.blob), "nonzeros": nonzeros}
-        return _named(f"unpack {self.stored.format}", _loop(self.stored), "-", counts)
+        """Once per call of the layer: every row is unpacked once."""
+        return unpack_features(self.layer.weights.values, self.stored)
 
     def direct(self) -> Features:
         """For blocks of 1 to 16 outputs of a channel: entries, bytes and magnitudes are gone through once a block."""
@@ -169,21 +167,45 @@ class _Work:
         return counts
 
 
-def _nary_loop(param: int) -> str:
-    levels = param & ~table().constants["NARY_PER_CHANNEL"]
+def unpack_features(values: np.ndarray, stored: Stored) -> Features:
+    """The counts of unpacking all rows of a layer, int8 of shape (rows, row_length), `stored.tile_rows` per call."""
+    rows, length = values.shape
+    counts = {
+        "calls": -(-rows // stored.tile_rows),
+        "rows": rows,
+        "weights": rows * length,
+        "bytes": len(stored.blob),
+        "nonzeros": int(np.count_nonzero(values)),
+    }
+    return _named(f"unpack {stored.format}", _loop(stored), "-", counts)
+
+
+def _nary_loop(blob: bytes) -> str:
+    levels = unpack_header(blob).param & ~table().constants["NARY_PER_CHANNEL"]
     return str(next(limit for limit in (2, 3, 4, 6, 15, 16) if levels <= limit))
 
 
-def _runs_loop(param: int) -> str:
-    return "wide" if param & table().constants["RUNS_WIDE"] else "narrow"
+def _runs_loop(blob: bytes) -> str:
+    return "wide" if unpack_header(blob).param & table().constants["RUNS_WIDE"] else "narrow"
 
 
-# Formats that run different loops for different values of the header's param; each has coefficients of its own.
-_LOOPS: dict[str, Callable[[int], str]] = {"nary": _nary_loop, "runs": _runs_loop}
+def _entropy_loop(blob: bytes) -> str:
+    """Gaps and levels, or, where the payload begins with the nibble of an empty gap code, a level for every weight."""
+    return "levels" if blob[table().constants["HEADER_BYTES"]] & 15 == 1 else "gaps"
+
+
+def _bitmap_loop(blob: bytes) -> str:
+    param, code_bits = unpack_header(blob).param, 3
+    units = "groups" if param & table().constants["BITMAP_GROUPS"] else "weights"
+    return f"{units} as {'they are' if param & code_bits == code_bits else 'codes'}"
+
+
+# Formats that run different loops for different parameters; each has coefficients of its own.
+_LOOPS: dict[str, Callable[[bytes], str]] = {"nary": _nary_loop, "runs": _runs_loop, "entropy": _entropy_loop, "bitmap": _bitmap_loop}
 
 
 def _loop(stored: Stored) -> str:
-    return _LOOPS[stored.format](unpack_header(stored.blob).param) if stored.format in _LOOPS else "-"
+    return _LOOPS[stored.format](stored.blob) if stored.format in _LOOPS else "-"
 
 
 def _conv2d(layer: Conv, work: _Work) -> tuple[str, Features]:
@@ -297,6 +319,12 @@ def _pad(layer: Pad) -> tuple[str, Features]:
     return "-", {"call": 1, "elements": elements, "lines": elements // max(1, layer.shape[3])}
 
 
+def _slice(layer: Slice) -> tuple[str, Features]:
+    elements = int(np.prod(layer.shape))
+    path = "lines" if layer.stride[3] == 1 else "elements"
+    return path, {"call": 1, "lines": elements // layer.shape[3], "elements": elements}
+
+
 def _pool(layer: Pool) -> tuple[str, Features]:
     windows = layer.output[0] * layer.output[1]
     lines, taps = _pool_taps(layer, 0) * layer.output[1], _pool_taps(layer, 0) * _pool_taps(layer, 1)
@@ -324,5 +352,6 @@ def _softmax(layer: Softmax) -> tuple[str, Features]:
 
 
 _OTHERS: dict[type, Callable[..., tuple[str, Features]]] = {
-    Binary: _binary, Lut: _count, Affine: _count, Concat: _concat, Pad: _pad, Pool: _pool, Reduce: _reduce, Softmax: _softmax,
+    Binary: _binary, Lut: _count, Affine: _count, Concat: _concat, Pad: _pad, Pool: _pool, Reduce: _reduce, Slice: _slice,
+    Softmax: _softmax,
 }  # fmt: skip
