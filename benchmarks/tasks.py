@@ -40,7 +40,7 @@ class Fold:
 
     def first(self, count: int) -> Fold:
         """The first samples only, for smoke tests."""
-        return Fold(self.x[:count], self.y[:count], self.x_val[:count], self.y_val[:count], self.x_test[:count], self.y_test[:count])
+        return Fold(*(getattr(self, name)[:count] for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,14 @@ class Task:
     unconstrained: tuple[str, ...]
 
 
-def train(task: Task, fold: Fold, model: keras.Model, epochs: int, callbacks: Sequence[keras.callbacks.Callback] = (), rate: float | None = None) -> keras.Model:
+def train(
+    task: Task,
+    fold: Fold,
+    model: keras.Model,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    rate: float | None = None,
+) -> keras.Model:
     """Adam with a cosine schedule; compiles and fits in place."""
     steps = epochs * -(-len(fold.x) // task.batch)
     model.compile(
@@ -167,13 +174,14 @@ def _load_cifar(seed: int, folder: Path | None) -> Fold:
     order = np.random.default_rng(1).permutation(len(data["y_train"]))
     x, y = (data["x_train"][order] - mean) / deviation, data["y_train"][order].reshape(-1).astype(np.int64)
     held = len(x) // 10
-    return Fold(x[:-held], y[:-held], x[-held:], y[-held:], (data["x_test"] - mean) / deviation, data["y_test"].reshape(-1).astype(np.int64))
+    x_test, y_test = (data["x_test"] - mean) / deviation, data["y_test"].reshape(-1).astype(np.int64)
+    return Fold(x[:-held], y[:-held], x[-held:], y[-held:], x_test, y_test)
 
 
 def _checkpoint(fold: Fold, seed: int, task: Task, checkpoints: Path | None) -> keras.Model:
     path = None if checkpoints is None else Path(checkpoints) / f"resnet8_cifar10jpeg_seed{seed}.keras"
     if path is None or not path.exists():
-        raise HwcmpError(f"the base checkpoint of seed {seed} is missing: give its folder with --checkpoints. Received: {checkpoints}")
+        raise HwcmpError(f"resnet8_cifar10jpeg_seed{seed}.keras is missing: give its folder with --checkpoints. Received: {checkpoints}")
     return keras.models.load_model(path, compile=False)
 
 

@@ -259,7 +259,9 @@ def _attempt(search: _Search, wrapped: keras.Model, path: str, baseline: float, 
     snapshot, before = wrapped.get_weights(), _stored(layer)
     _fit(search, wrapped, search.epochs[1], search.attempt(path), number)
     if float(ops.convert_to_numpy(layer.strength)) < 1:
-        raise HwcmpError(f"train() must fit the model for all epochs with the callbacks that it is given: {path!r} is not constrained")
+        raise HwcmpError(
+            f"train() must fit the model for all epochs with the callbacks that it is given: {path!r} is not constrained"
+        )
     score, after = search.score(wrapped), _stored(layer)
     accepted = baseline - score <= search.bound
     if not accepted:

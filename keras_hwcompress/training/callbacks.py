@@ -132,10 +132,8 @@ class GlobalPruning(_Scheduled):
         for (name, _, state), mask in zip(kernels, masks, strict=True):
             state.variables["mask"].assign(mask)
             if not mask.any():
-                warnings.warn(
-                    f"the global threshold leaves no weight in {name!r} at sparsity {sparsity:.3f}: lower the sparsity "
-                    f"or leave the layer unwrapped (rule None)", stacklevel=2,
-                )  # fmt: skip
+                text = f"the global threshold leaves no weight in {name!r} at sparsity {sparsity:.3f}"
+                warnings.warn(f"{text}: lower the sparsity or leave the layer unwrapped (rule None)", stacklevel=2)
 
     def _governed(self) -> list[tuple[str, CompressedLayer]]:
         layers = compressed_layers(self.model)
@@ -249,10 +247,8 @@ class ConstrainedTraining(GlobalPruning):
         """Measures BatchNormalization for the final weights; says so where `fit` stopped before the grid was reached."""
         left = [path for path, layer in self._moved() if float(ops.convert_to_numpy(layer.strength)) < 1]
         if left:
-            warnings.warn(
-                f"training stopped before the constraint was complete, strength is below 1 in {', '.join(left)}: train "
-                f"for all epochs, or end schedule.strength earlier", stacklevel=2,
-            )  # fmt: skip
+            text = f"training stopped before the constraint was complete, strength is below 1 in {', '.join(left)}"
+            warnings.warn(f"{text}: train for all epochs, or end schedule.strength earlier", stacklevel=2)
         self._measure_batch_norm()
 
     def _update_masks(self, progress: float) -> None:

@@ -94,7 +94,9 @@ class Schedule:
                 raise HwcmpError(f"{name} must be a Ramp. Received: {name}={getattr(self, name)!r}")
         if self.strength.begin < self.sparsity.end:
             received = f"strength.begin={self.strength.begin}, sparsity.end={self.sparsity.end}"
-            raise HwcmpError(f"the constraint begins when the sparsity is reached: strength.begin >= sparsity.end. Received: {received}")
+            raise HwcmpError(
+                f"the constraint begins when the sparsity is reached: strength.begin >= sparsity.end. Received: {received}"
+            )
         until = self.masks_until
         if until is not None and not (_is_number(until) and self.sparsity.end <= until <= 1):
             raise HwcmpError(f"masks_until must be a share from sparsity.end to 1, or None. Received: masks_until={until!r}")

@@ -88,7 +88,8 @@ def strip(
             None keeps the policies.
 
     Raises:
-        HwcmpError: a strength below 1, a scheduled rule without its callback, non-finite weights (naming the layer), or an unknown name in `as_conv`.
+        HwcmpError: a strength below 1, a scheduled rule without its callback,
+            non-finite weights (naming the layer), or an unknown name in `as_conv`.
         UnsupportedModelError: as `wrap`, or a recurrent layer that cannot be unrolled (naming it).
     """
     check_model(model)
