@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_hwcompress import formats
+from keras_hwcompress.codegen.fold import fold_pads
 from keras_hwcompress.codegen.kernels import kernel_of
 from keras_hwcompress.codegen.memory import lay_out
 from keras_hwcompress.codegen.names import check_model_name
@@ -101,7 +102,7 @@ def compile_model(graph: Graph, name: str, arms: Sequence[str], *, grow: bool = 
     """
     check_model_name(name)
     check_compilable(graph)
-    layers = _needed(graph, prepare(graph))
+    layers = _needed(graph, fold_pads(prepare(graph)))
     if all(isinstance(layer, Reshape) for layer in layers):
         raise UnsupportedModelError("the model computes nothing: expected at least one operator other than a reshape")
     _check_inputs_outputs(graph)
