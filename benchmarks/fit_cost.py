@@ -1,9 +1,11 @@
-"""Fits the cost model to results/kernels.csv and writes keras_hwcompress/targets/cost.json.
+"""Fits the cost model to results/kernels.csv and unpack.csv and writes keras_hwcompress/targets/cost.json.
 
-    python benchmarks/fit_cost.py [--input CSV] [--output JSON]
+    python benchmarks/fit_cost.py [--input CSV] [--unpack CSV] [--output JSON]
 
-For each core one non-negative least-squares problem on relative errors: a row for every measured layer, a column for
-every count of `targets/features.py`. Non-negative, because no count saves instructions: what does not help gets 0. The
+For each core one non-negative least-squares problem on relative errors: a row for every measured layer and for every
+blob that was unpacked by itself, a column for every count of `targets/features.py`. In whole layers the counts of decoders
+and kernels grow together; the rows of unpack.csv tell them apart. Non-negative, because no count saves instructions: what
+does not help gets 0. The
 errors are those of ten-fold cross-validation in which all rows of a layer are left out together, so that no format of a
 layer helps to predict another.
 """
@@ -26,7 +28,9 @@ from common import RESULTS, Results
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import nnls
+from unpack import cases as decoder_cases
 
+from keras_hwcompress import formats
 from keras_hwcompress.codegen.kernels import kernel_file, kernel_of
 from keras_hwcompress.formats.table import table
 from keras_hwcompress.runners.qemu import flash_bytes
@@ -34,13 +38,14 @@ from keras_hwcompress.runners.tools import run_tool
 from keras_hwcompress.runtime_files import runtime_dir
 from keras_hwcompress.targets import BOARDS, Board
 from keras_hwcompress.targets.cost import CostModel
-from keras_hwcompress.targets.features import Features, Stored, layer_features
+from keras_hwcompress.targets.features import Features, Stored, layer_features, unpack_features
 from keras_hwcompress.tflite.pack import pack
 from keras_hwcompress.tflite.prepare import prepare
 
 MEDIAN_GOAL, WORST_GOAL = 0.05, 0.15
 _COEFFICIENTS = Path(__file__).resolve().parent.parent / "keras_hwcompress" / "targets" / "cost.json"
 _FOLDS = 10
+DECODER = "unpack"
 _DIGITS = 5
 KEYS = ("core", "op", "format")
 VALUES = ("rows", "median_error", "p90_error", "worst_error", "worst_case")
@@ -56,6 +61,10 @@ class Problem:
     names: list[str]
     counts: np.ndarray
     insns: np.ndarray
+
+    def layers(self) -> list[int]:
+        """Indices of the rows that are layers, not decoders by themselves."""
+        return [index for index, row in enumerate(self.rows) if row["op"] != DECODER]
 
     def fit(self, rows: np.ndarray) -> CostModel:
         """The model that the rows with these indices give: coefficients >= 0, least sum of squared relative errors."""
@@ -78,8 +87,14 @@ def features_of(case: Case, row: dict[str, str]) -> Features:
     return layer_features(layer, Stored(cell.format, layer.weights.blob, kernel, int(row["tile_rows"])))
 
 
-def problems(rows: Sequence[dict[str, str]]) -> list[Problem]:
-    """A least-squares problem for every core."""
+def decoder_features(row: dict[str, str]) -> Features:
+    """The counts of a blob that was unpacked by itself."""
+    values = decoder_cases((int(row["rows"]), int(row["row_length"])))[row["weights"]]
+    return unpack_features(values, Stored(row["format"], formats.encode(row["format"], values), "", int(row["rows_at_once"])))
+
+
+def problems(rows: Sequence[dict[str, str]], decoders: Sequence[dict[str, str]] = ()) -> list[Problem]:
+    """A least-squares problem for every core that has rows; `decoders`: rows of unpack.csv."""
     cases = {case.name: case for case in (*named_cases(), *random_cases())}
     found: dict[str, list[tuple[dict[str, str], Features]]] = defaultdict(list)
     cache: dict[tuple[str, ...], Features] = {}
@@ -88,6 +103,11 @@ def problems(rows: Sequence[dict[str, str]]) -> list[Problem]:
         if row["case"] in cases:
             cache[key] = cache.get(key) or features_of(cases[row["case"]], row)
             found[row["core"]].append((row, cache[key]))
+    for row in decoders:
+        if row["core"] in found and row["format"] != "dense8":
+            key = ("", row["format"], row["weights"], f"{row['rows']} {row['row_length']} {row['rows_at_once']}")
+            cache[key] = cache.get(key) or decoder_features(row)
+            found[row["core"]].append((row | {"case": row["weights"], "op": DECODER, "levels": ""}, cache[key]))
     return [_problem(core, pairs) for core, pairs in found.items()]
 
 
@@ -99,11 +119,11 @@ def _problem(core: str, pairs: Sequence[tuple[dict[str, str], Features]]) -> Pro
 
 
 def held_out_errors(problem: Problem) -> np.ndarray:
-    """Relative error of every row, predicted by a fit to the layers of the other folds."""
-    names = sorted({row["case"] for row in problem.rows})
+    """Relative error of every layer, predicted by a fit to the layers of the other folds and to all decoders; 0 for those."""
+    names = sorted({row["case"] for row in problem.rows if row["op"] != DECODER})
     fold_of = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % _FOLDS, strict=True))
-    folds = np.array([fold_of[row["case"]] for row in problem.rows])
-    errors = np.empty(len(folds))
+    folds = np.array([fold_of.get(row["case"], -1) for row in problem.rows])
+    errors = np.zeros(len(folds))
     for fold in range(_FOLDS):
         model = problem.fit(np.flatnonzero(folds != fold))
         for index in np.flatnonzero(folds == fold):
@@ -114,7 +134,8 @@ def held_out_errors(problem: Problem) -> np.ndarray:
 def summary(problem: Problem, errors: np.ndarray) -> list[dict[str, object]]:
     """Errors by operator and format."""
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, row in enumerate(problem.rows):
+    for index in problem.layers():
+        row = problem.rows[index]
         groups[row["op"], row["format"]].append(index)
     rows = []
     for (op, name), indices in groups.items():
@@ -128,13 +149,13 @@ def summary(problem: Problem, errors: np.ndarray) -> list[dict[str, object]]:
 
 def model_row(problem: Problem, errors: np.ndarray) -> dict[str, object]:
     """What cost.json says about a core."""
-    model = problem.fit(np.arange(len(problem.rows)))
+    model, errors = problem.fit(np.arange(len(problem.rows))), np.abs(errors[problem.layers()])
     return {
         "arm": model.arm,
         "code_bytes": code_bytes(BOARDS[problem.rows[0]["board"]]),
-        "cases": len(problem.rows),
-        "median_error": round(float(np.median(np.abs(errors))), 4),
-        "worst_error": round(float(np.abs(errors).max()), 4),
+        "cases": len(errors),
+        "median_error": round(float(np.median(errors)), 4),
+        "worst_error": round(float(errors.max()), 4),
         "coefficients": dict(model.coefficients),
     }
 
@@ -167,15 +188,20 @@ def show(rows: Sequence[dict[str, object]]) -> None:
     Console(width=150).print(printed)
 
 
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fits, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--input", type=Path, default=RESULTS / "kernels.csv", help="measured rows (default: results/kernels.csv)")
+    parser.add_argument("--unpack", type=Path, default=RESULTS / "unpack.csv", help="decoders by themselves (default: results/unpack.csv)")
     parser.add_argument("--output", type=Path, default=_COEFFICIENTS, help="file to write (default: keras_hwcompress/targets/cost.json)")
     parser.add_argument("--errors", default="cost_model.csv", help="CSV of the errors (default: results/cost_model.csv)")
     options = parser.parse_args(arguments)
-    with options.input.open(newline="", encoding="utf-8") as file:
-        found = problems(list(csv.DictReader(file)))
+    found = problems(_rows(options.input), _rows(options.unpack))
     results, models = Results(options.errors, KEYS, VALUES), {}
     results.clear()
     for problem in found:
