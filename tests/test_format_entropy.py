@@ -216,9 +216,9 @@ def test_tiles_have_as_many_rows_as_asked_for() -> None:
 
 
 def test_tiles_are_small_where_rows_are_long_and_larger_where_they_are_short() -> None:
-    rows = {shape: formats.rows_together(formats.encode("entropy", _ternary(shape, 0.35, 0))) for shape in ((64, 2304), (64, 288), (64, 9))}
+    shapes = ((64, 2304), (64, 288), (64, 9))
+    rows = {shape: 1 << (formats.encode("entropy", _ternary(shape, 0.35, 0))[7] & 7) for shape in shapes}
     assert rows == {(64, 2304): 1, (64, 288): 4, (64, 9): 16}
-    assert formats.rows_together(formats.encode("nary", _ternary((64, 9), 0.35, 0))) == 1
 
 
 @pytest.mark.parametrize(("bytes_of_a_tile", "width"), [(200, 1), (70_000, 4), (2000, 2)])

@@ -7,8 +7,7 @@ Every row `HWCMP_WEIGHT_FORMAT` and `HWCMP_WEIGHT_LAYOUT` of `hwcmp_format.def` 
   cannot hold the values.
 * `decode_payload(header, payload) -> values`: checks `header.param` and every byte of the payload, as the C
   function `check` of `src/unpack_<name>.c` does, and returns int8 (rows, row_length).
-* optionally `describe(header, payload) -> list[str]`: lines for `dump`;
-* optionally `rows_together(header) -> int`: rows that can only be decoded together.
+* optionally `describe(header, payload) -> list[str]`: lines for `dump`.
 
 A layout (`dense8_nested`) is another order of a format's weights, for one kernel arm: same id, another number in the header
 field `layout`. Model files hold formats only; the code generator lays them out for the boards of a project.
@@ -27,7 +26,7 @@ from keras_hwcompress.errors import BlobError
 from keras_hwcompress.formats import blob as _blob
 from keras_hwcompress.formats.table import Table, WeightFormat, table
 
-__all__ = ["admissible", "decode", "dump", "encode", "layouts", "rows_together", "smallest"]
+__all__ = ["admissible", "decode", "dump", "encode", "layouts", "smallest"]
 
 
 def _load_modules(rows: Table) -> dict[str, ModuleType]:
@@ -109,17 +108,6 @@ def smallest(values: np.ndarray) -> tuple[str, bytes]:
     if not blobs:
         raise BlobError(f"no weight format holds these values. Received: shape={np.shape(values)}")
     return min(blobs.items(), key=lambda item: len(item[1]))
-
-
-def rows_together(blob: bytes) -> int:
-    """Rows that a decoder reads together: where it unpacks multiples of them at a time, it reads nothing twice.
-
-    Raises:
-        BlobError: the header contradicts the binary format.
-    """
-    header, _ = _blob.split(blob)
-    function = getattr(_MODULES[_name_of(header)], "rows_together", None)
-    return function(header) if function else 1
 
 
 def dump(blob: bytes) -> str:

@@ -63,23 +63,18 @@ def decode_payload(header: blob.Header, payload: bytes) -> np.ndarray:
     """
     model, tiles = _parse(header, payload)
     decoder = _Decoder(model)
-    most, count = header.row_length * rows_together(header), header.rows * header.row_length
+    most, count = header.row_length * _rows_of_tile(header), header.rows * header.row_length
     decoded = []
     for number, tile in enumerate(tiles):
         decoded.append(decoder.tile(tile, min(most, count - number * most), spare_bytes=0 if number else 3))
     return np.concatenate(decoded).reshape(header.rows, header.row_length)
 
 
-def rows_together(header: blob.Header) -> int:
-    """Rows of a tile, a power of two."""
-    return 1 << (header.param & 7)
-
-
 def describe(header: blob.Header, payload: bytes) -> list[str]:
     """Lines for `formats.dump`: tiles and codes."""
     model, tiles = _parse(header, payload)
     values = (f"{level}: {length}" for level, length in zip(model.levels[:16], model.value_lengths, strict=False))
-    lines = [f"{len(tiles)} tiles of {rows_together(header)} rows; bits of the levels {', '.join(values)}"]
+    lines = [f"{len(tiles)} tiles of {_rows_of_tile(header)} rows; bits of the levels {', '.join(values)}"]
     if len(model.gaps) > 1:
         names = (f"run {symbol - RUN + 1}" if symbol >= RUN else str(symbol) for symbol in model.gaps)
         gaps = (f"{name}: {length}" for name, length in zip(names, model.gap_lengths, strict=True))
@@ -199,13 +194,17 @@ def _last_token(codes: dict[int, tuple[int, int]], run: int, rest: int, value_le
 # ---- decode ------------------------------------------------------------------------------------------------
 
 
+def _rows_of_tile(header: blob.Header) -> int:
+    return 1 << (header.param & 7)
+
+
 def _parse(header: blob.Header, payload: bytes) -> tuple[Model, list[bytes]]:
     """The codes, and the bytes of every tile; those of the first with the padding in front."""
     index_log2 = header.param >> _INDEX_SHIFT & 3
     if index_log2 > _MOST_INDEX_LOG2 or header.param >= 2 * _LISTED:
         raise BlobError(f"entropy: expected param bits 3-4 up to 2 and bits 6-7 zero. Received: {header.param}")
     model, at = unpack(payload, bool(header.param & _LISTED))
-    width, count = 1 << index_log2, -(-header.rows // rows_together(header)) - 1
+    width, count = 1 << index_log2, -(-header.rows // _rows_of_tile(header)) - 1
     start = at + width * count
     if start > len(payload):
         raise BlobError(f"entropy: an index of {count} tiles ends beyond the payload. Received: {len(payload)} bytes")
