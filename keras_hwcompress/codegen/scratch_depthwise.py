@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from keras_hwcompress.tflite.layers import Conv
 
-# The wish for the size of the planes, and how many there are at a time.
-_PLANE_BYTES = 4096
+# The wish for the size of the planes, how many there are at most, and instructions for ten values of four and of one.
+_PLANE_BYTES = 3072
 _MOST_PLANES = 4
+_WIDEN_FOUR, _WIDEN_ONE = 21, 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,24 @@ def _elements(kind: str, lanes: _Axis) -> int:
 
 def _planes(lines: _Axis, lanes: _Axis, channels: int) -> int:
     line_bytes = 2 * lanes.classes * _elements(_kind(lines, lanes), lanes)
-    if channels >= _MOST_PLANES and _PLANE_BYTES // (_MOST_PLANES * line_bytes) >= lines.span:
+    if channels >= _MOST_PLANES and _is_better_by_four(lines, line_bytes):
         line_bytes *= _MOST_PLANES
+    return line_bytes * _lines(lines, _band(lines, line_bytes))
+
+
+def _is_better_by_four(lines: _Axis, line_bytes: int) -> bool:
+    """Four planes cost fewer instructions for a value, but lower bands, which overlap more often."""
+    four, one = _band(lines, _MOST_PLANES * line_bytes), _band(lines, line_bytes)
+    fits = _PLANE_BYTES // (_MOST_PLANES * line_bytes) >= lines.span
+    return fits and _WIDEN_FOUR * _lines(lines, four) * one <= _WIDEN_ONE * _lines(lines, one) * four
+
+
+def _band(lines: _Axis, line_bytes: int) -> int:
+    """Output lines at a time, if a line of all planes takes so many bytes."""
     most = max(lines.span, _PLANE_BYTES // line_bytes)
-    outputs = min(lines.outputs, (most - lines.span) // lines.stride + 1)
-    return line_bytes * ((outputs - 1) * lines.stride + lines.span)
+    return min(lines.outputs, (most - lines.span) // lines.stride + 1)
+
+
+def _lines(lines: _Axis, band: int) -> int:
+    """Lines of a plane that so many output lines need."""
+    return (band - 1) * lines.stride + lines.span

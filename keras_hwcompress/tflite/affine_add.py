@@ -1,4 +1,4 @@
-"""ADD as one affine map: out = (a * A + b * B + C) >> shift, clamped, where that equals the defining form for every pair.
+"""ADD as one affine map: (a * A + b * B + C) >> shift, clamped, where that equals the defining form for every pair.
 
 TFLite rounds both scaled operands and their sum. Each rounding moves the result by far less than one output step, so a
 single affine map with a well chosen C mostly gives the same 65,536 bytes; a kernel then needs 7 instructions instead
@@ -75,7 +75,7 @@ def find_affine(a: Operand, b: Operand, output: Output, left_shift: int) -> Affi
     low, high = output.activation_min, output.activation_max
     slopes = [_slope(item, output, left_shift) for item in (a, b)]
     for shift in SHIFTS:
-        # Below (above) these limits the sum would give less (more) than the table says; the clamp hides that at its ends.
+        # Beyond these limits a sum would give less or more than the table says; the clamp hides that at its ends.
         at_least = np.where(table > low, table << shift, -_FAR)
         at_most = np.where(table < high, ((table + 1) << shift) - 1, _FAR)
         for slope_a, slope_b in _candidates(slopes, shift):

@@ -8,7 +8,7 @@
 #include "../ref/binary.h"
 #include "dsp.h"
 
-/* TensorFlow Lite's left shift for int8, the multiplier that halves, and the highest right shift of the other operand. */
+/* TensorFlow Lite's left shift for int8, the multiplier that halves, the highest right shift of the other operand. */
 enum { LEFT_SHIFT = 20, HALF = 1 << 30, MAX_OPERAND_SHIFT = 30 };
 
 typedef struct {
@@ -19,7 +19,7 @@ typedef struct {
 
 /* ---- the affine form ---------------------------------------------------------------------------------- */
 
-/* One element from sign-extended bytes. Intermediate sums may wrap; the last one fits int32_t, as the params promise. */
+/* One element from sign-extended bytes. Intermediate sums may wrap; the last fits int32_t, as the params promise. */
 static inline int32_t affine(const hwcmp_binary_params *params, int32_t a, int32_t b)
 {
     const uint32_t sum = (uint32_t)params->affine_c + (uint32_t)a * (uint32_t)params->affine_a +

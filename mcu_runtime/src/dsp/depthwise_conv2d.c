@@ -9,8 +9,9 @@
 #include "../ref/conv.h"
 #include "dot_windows.h"
 
-/* The bands are as high as this allows, but at least one output line. */
-enum { PLANE_BYTES = 4096, MOST_PLANES = 4 };
+/* The bands are as high as this allows, but at least one output line. Instructions for ten values of four planes and of
+ * one. */
+enum { PLANE_BYTES = 3072, MOST_PLANES = 4, WIDEN_FOUR = 21, WIDEN_ONE = 28 };
 
 /* One axis of the layer; the steps go from element to element in bytes. */
 typedef struct {
@@ -150,6 +151,36 @@ static int32_t elements_of(const layer_plan *plan)
     return elements + elements % 2;
 }
 
+/* Lines of `planes` planes that PLANE_BYTES hold. */
+static int32_t lines_that_fit(const layer_plan *plan, int32_t planes)
+{
+    return PLANE_BYTES / ((int32_t)sizeof(int16_t) * planes * plan->classes * plan->elements);
+}
+
+/* Output lines in a band of `planes` planes. */
+static int32_t band_of(const layer_plan *plan, int32_t planes)
+{
+    const layer_axis *lines = &plan->lines;
+    const int32_t span = span_of(lines);
+    const int32_t most = hwcmp_max(span, lines_that_fit(plan, planes));
+    return hwcmp_min(lines->outputs, (most - span) / lines->stride + 1);
+}
+
+/* Lines of a plane in a band. */
+static int32_t band_lines(const layer_plan *plan, int32_t band)
+{
+    return (band - 1) * plan->lines.stride + span_of(&plan->lines);
+}
+
+/* Four planes cost fewer instructions for a value, but lower bands, which overlap more often. */
+static bool is_better_by_four(const layer_plan *plan)
+{
+    const int32_t four = band_of(plan, MOST_PLANES);
+    const int32_t one = band_of(plan, 1);
+    return lines_that_fit(plan, MOST_PLANES) >= span_of(&plan->lines) &&
+           WIDEN_FOUR * (int64_t)band_lines(plan, four) * one <= WIDEN_ONE * (int64_t)band_lines(plan, one) * four;
+}
+
 static HWCMP_NOINLINE layer_plan plan_of(const hwcmp_conv_params *params)
 {
     const layer_axis height = height_of(params);
@@ -160,20 +191,16 @@ static HWCMP_NOINLINE layer_plan plan_of(const hwcmp_conv_params *params)
     plan.kind = kind_of(&plan.lines, &plan.lanes);
     plan.classes = classes_of(&plan.lanes);
     plan.elements = elements_of(&plan);
-    const int32_t span = span_of(&plan.lines);
-    const int32_t line_bytes = (int32_t)sizeof(int16_t) * plan.classes * plan.elements;
-    if (params->input.c >= MOST_PLANES && PLANE_BYTES / (MOST_PLANES * line_bytes) >= span) {
+    if (params->input.c >= MOST_PLANES && is_better_by_four(&plan)) {
         plan.planes = MOST_PLANES;
     }
-    const int32_t most = hwcmp_max(span, PLANE_BYTES / (plan.planes * line_bytes));
-    plan.band = hwcmp_min(plan.lines.outputs, (most - span) / plan.lines.stride + 1);
+    plan.band = band_of(&plan, plan.planes);
     return plan;
 }
 
 static uint32_t plane_elements_of(const layer_plan *plan)
 {
-    const uint32_t lines = (uint32_t)((plan->band - 1) * plan->lines.stride + span_of(&plan->lines));
-    return (uint32_t)plan->classes * (uint32_t)plan->elements * lines;
+    return (uint32_t)plan->classes * (uint32_t)plan->elements * (uint32_t)band_lines(plan, plan->band);
 }
 
 static size_t planes_bytes(const layer_plan *plan)
@@ -323,6 +350,9 @@ static void put_lines(const depthwise_layer *layer, int32_t begin, int32_t end, 
                       const int8_t *input, int16_t *to)
 {
     const layer_plan *plan = &layer->plan;
+    if (begin >= end) {
+        return;
+    }
     const line_run run = {
         .from = input + (size_t)begin * plan->lines.input_step + (size_t)values->first * plan->lanes.input_step,
         .from_step = plan->lanes.input_step * (size_t)distance_of(&plan->lanes),
@@ -356,7 +386,7 @@ static void put_padding(const depthwise_layer *layer, int32_t lines, const class
 static HWCMP_NOINLINE void put_band(const depthwise_layer *layer, int32_t first, int32_t count, const int8_t *input)
 {
     const layer_plan *plan = &layer->plan;
-    const int32_t needed = (count - 1) * plan->lines.stride + span_of(&plan->lines);
+    const int32_t needed = band_lines(plan, count);
     const int32_t at = hwcmp_first_tap(first, plan->lines.stride, plan->lines.pad);
     const int32_t above = hwcmp_clamp(-at, 0, needed);
     const int32_t inside = hwcmp_clamp(plan->lines.inputs - at, above, needed);
@@ -424,7 +454,8 @@ static void run_loop(hwcmp_dsp_plane_job *job, bool positive, bool stride1)
 }
 
 static HWCMP_NOINLINE void convolve_3x3(const depthwise_layer *layer, hwcmp_dsp_plane_job *job, int32_t lines,
-                         const hwcmp_dsp_channel *channel, const int8_t *weights, const int16_t *plane, int8_t *output)
+                                        const hwcmp_dsp_channel *channel, const int8_t *weights,
+                                        const int16_t *plane, int8_t *output)
 {
     const layer_plan *plan = &layer->plan;
     const bool positive = is_positive(layer, channel);
@@ -543,8 +574,9 @@ static hwcmp_dsp_windows_job windows_of(const depthwise_layer *layer, int32_t li
     return job;
 }
 
-static HWCMP_NOINLINE void convolve_any(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel,
-                         const int8_t *weights, const int16_t *plane, int8_t *output)
+static HWCMP_NOINLINE void convolve_any(const depthwise_layer *layer, int32_t lines,
+                                        const hwcmp_dsp_channel *channel, const int8_t *weights,
+                                        const int16_t *plane, int8_t *output)
 {
     const layer_plan *plan = &layer->plan;
 
@@ -558,8 +590,9 @@ static HWCMP_NOINLINE void convolve_any(const depthwise_layer *layer, int32_t li
     }
 }
 
-static HWCMP_NOINLINE void convolve_slowly(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel,
-                            const int8_t *weights, const int16_t *plane, int8_t *output)
+static HWCMP_NOINLINE void convolve_slowly(const depthwise_layer *layer, int32_t lines,
+                                           const hwcmp_dsp_channel *channel, const int8_t *weights,
+                                           const int16_t *plane, int8_t *output)
 {
     const layer_plan *plan = &layer->plan;
 
@@ -596,7 +629,7 @@ static void convolve_band(const depthwise_layer *layer, hwcmp_dsp_plane_job *job
 /* Output channels [first, first + count), whose weights begin at `rows`. The last planes may hold channels that are
  * done, because four of them must lie in the input. */
 static HWCMP_NOINLINE void convolve(const depthwise_layer *layer, int32_t first, int32_t count, const int8_t *rows,
-                     const int8_t *input, int8_t *output)
+                                    const int8_t *input, int8_t *output)
 {
     const layer_plan *plan = &layer->plan;
     const int32_t last_from = layer->params->input.c - plan->planes;

@@ -162,13 +162,15 @@ static void hwcmp_dsp_plane_positive_stride2(hwcmp_dsp_plane_job *job);
 static __attribute__((naked, noinline)) void hwcmp_dsp_plane_halves_stride1(hwcmp_dsp_plane_job *job
                                                                                 HWCMP_DSP_IN_REGISTER)
 {
-    __asm__ volatile(HWCMP_PLANE_LOOP(HWCMP_PLANE_FOUR_STRIDE1, HWCMP_PLANE_TWO_STRIDE1, HWCMP_PLANE_OUT_HALVES, "8", "4"));
+    __asm__ volatile(
+        HWCMP_PLANE_LOOP(HWCMP_PLANE_FOUR_STRIDE1, HWCMP_PLANE_TWO_STRIDE1, HWCMP_PLANE_OUT_HALVES, "8", "4"));
 }
 
 static __attribute__((naked, noinline)) void hwcmp_dsp_plane_halves_stride2(hwcmp_dsp_plane_job *job
                                                                                 HWCMP_DSP_IN_REGISTER)
 {
-    __asm__ volatile(HWCMP_PLANE_LOOP(HWCMP_PLANE_FOUR_STRIDE2, HWCMP_PLANE_TWO_STRIDE2, HWCMP_PLANE_OUT_HALVES, "16", "8"));
+    __asm__ volatile(
+        HWCMP_PLANE_LOOP(HWCMP_PLANE_FOUR_STRIDE2, HWCMP_PLANE_TWO_STRIDE2, HWCMP_PLANE_OUT_HALVES, "16", "8"));
 }
 
 static __attribute__((naked, noinline)) void hwcmp_dsp_plane_positive_stride1(hwcmp_dsp_plane_job *job

@@ -26,8 +26,8 @@ typedef struct {
 /* x: the first value of the first window. Values of up to three windows behind the last of a line are read. */
 static void hwcmp_dsp_dot_windows(const hwcmp_dsp_windows_job *job, const int16_t *x, int8_t *output);
 
-/* r0-r3 sums, r4 taps (t0 t1), r5 values (x0 x1), r7 stride_bytes, r8 first window, r9 third window, r10 taps, r11 end of
- * their line, r12 job, lr next_line. Stack: first window, output, outputs left in the line; then the same for the next
+/* r0-r3 sums, r4 taps (t0 t1), r5 values (x0 x1), r7 stride_bytes, r8 first window, r9 third window, r10 taps, r11 the
+ * end of their line, r12 job, lr next_line. Stack: first window, output, outputs left in the line; then the same for the next
  * line, and lines left. */
 static __attribute__((naked, noinline)) void hwcmp_dsp_dot_windows(
     const hwcmp_dsp_windows_job *job HWCMP_DSP_IN_REGISTER, const int16_t *x HWCMP_DSP_IN_REGISTER,
