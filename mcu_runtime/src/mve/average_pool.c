@@ -4,47 +4,23 @@
  * division is the core's.
  */
 #include "../ref/pool.h"
-#include "mve.h"
-
-enum { LANES = 4 };
-
-static int32x4_t sum_channels(const hwcmp_pool_params *params, const int8_t *row, hwcmp_span rows, hwcmp_span columns,
-                              mve_pred16_t lanes)
-{
-    const int32_t depth = params->input.c;
-    const size_t row_bytes = (size_t)params->input.w * (size_t)depth;
-    int32x4_t sums = vdupq_n_s32(0);
-
-    for (int32_t y = rows.begin; y < rows.end; y++) {
-        const int8_t *tap = row;
-        for (int32_t x = columns.begin; x < columns.end; x++) {
-            sums = vaddq_s32(sums, vldrbq_z_s32(tap, lanes));
-            tap += depth;
-        }
-        row += row_bytes;
-    }
-    return sums;
-}
-
-/* Rounds ties away from zero. */
-static int32_t rounded_mean(int32_t sum, int32_t count)
-{
-    return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
-}
+#include "sum_pixels.h"
 
 static void pool_pixel(const hwcmp_pool_params *params, const int8_t *input, hwcmp_span rows, hwcmp_span columns,
                        int8_t *pixel)
 {
     const int32_t depth = params->input.c;
-    const int32_t count = (rows.end - rows.begin) * (columns.end - columns.begin);
-    const size_t first = ((size_t)rows.begin * (size_t)params->input.w + (size_t)columns.begin) * (size_t)depth;
+    const size_t row_step = (size_t)params->input.w * (size_t)depth;
+    const hwcmp_mve_pixels pixels = {rows.end - rows.begin, columns.end - columns.begin, row_step, (size_t)depth};
+    const int32_t count = pixels.rows * pixels.columns;
+    const int8_t *first = input + (size_t)rows.begin * row_step + (size_t)columns.begin * (size_t)depth;
 
-    for (int32_t ch = 0; ch < depth; ch += LANES) {
+    for (int32_t ch = 0; ch < depth; ch += HWCMP_MVE_SUM_LANES) {
         const mve_pred16_t lanes = vctp32q((uint32_t)(depth - ch));
-        int32_t means[LANES];
-        vstrwq_s32(means, sum_channels(params, input + first + ch, rows, columns, lanes));
-        for (int32_t lane = 0; lane < LANES; lane++) {
-            means[lane] = rounded_mean(means[lane], count);
+        int32_t means[HWCMP_MVE_SUM_LANES];
+        vstrwq_s32(means, hwcmp_mve_add_pixels(&pixels, first + ch, lanes, vdupq_n_s32(0)));
+        for (int32_t lane = 0; lane < HWCMP_MVE_SUM_LANES; lane++) {
+            means[lane] = hwcmp_rounded_mean(means[lane], count);
         }
         const int32x4_t low = vdupq_n_s32(params->activation_min);
         const int32x4_t high = vdupq_n_s32(params->activation_max);

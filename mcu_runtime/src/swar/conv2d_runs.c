@@ -115,8 +115,8 @@ static void move_down(int8_t *to, const int8_t *from, uint32_t lines)
     }
 }
 
-/* The first tap of the window at a lane's place, to which `windows` is moved; null unless it is inside the input and its
- * taps are neighbours. */
+/* The first tap of the window at a lane's place, to which `windows` is moved; null unless it is inside the input and
+ * its taps are neighbours. */
 static const int8_t *window_of_lane(hwcmp_windows *windows, const lane_place *lane)
 {
     windows->y = lane->y;

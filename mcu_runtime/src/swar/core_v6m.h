@@ -103,4 +103,23 @@ static inline int32_t hwcmp_swar_high_mul(int32_t a, int32_t m)
 #define HWCMP_SWAR_ELEMENT_CODE "28"
 #define HWCMP_SWAR_NEXT_ELEMENTS(loop) "bne " loop "\n\t"
 
+/* (a * affine_a + b * affine_b + affine_c) >> shift, saturated, from r3 bytes before the ends r0 of a and r1 of b to r7:
+ * r4 affine_a, r5 affine_b, r8 affine_c, r9 shift. */
+#define HWCMP_SWAR_AFFINE         \
+    "ldrsb r6, [r0, r3]\n\t"      \
+    "muls r6, r4\n\t"             \
+    "ldrsb r7, [r1, r3]\n\t"      \
+    "muls r7, r5\n\t"             \
+    "adds r6, r6, r7\n\t"         \
+    "add r6, r8\n\t"              \
+    "mov r7, r9\n\t"              \
+    "asrs r6, r7\n\t"             \
+    "sxtb r7, r6\n\t"             \
+    "cmp r7, r6\n\t"              \
+    "beq 0f\n\t"                  \
+    "asrs r6, r6, #31\n\t"        \
+    "movs r7, #127\n\t"           \
+    "eors r7, r6\n"               \
+    "0:\n\t"
+
 #endif

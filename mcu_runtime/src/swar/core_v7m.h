@@ -49,4 +49,14 @@ static inline int32_t hwcmp_swar_high_mul(int32_t a, int32_t m)
 #define HWCMP_SWAR_ELEMENT_CODE "36"
 #define HWCMP_SWAR_NEXT_ELEMENTS(loop) "cmp r1, r0\n\tbne " loop "\n\t"
 
+/* (a * affine_a + b * affine_b + affine_c) >> shift, saturated, from r3 bytes before the ends r0 of a and r1 of b to r7:
+ * r4 affine_a, r5 affine_b, r8 affine_c, r9 shift. */
+#define HWCMP_SWAR_AFFINE                \
+    "ldrsb r6, [r0, r3]\n\t"             \
+    "mla r6, r6, r4, r8\n\t"             \
+    "ldrsb r7, [r1, r3]\n\t"             \
+    "mla r6, r7, r5, r6\n\t"             \
+    "asr r6, r6, r9\n\t"                 \
+    "ssat r7, #8, r6\n\t"
+
 #endif

@@ -4,8 +4,8 @@
  *
  * The tile has a line of four words for each position of a window. Word i is x + y * 2^16 as one integer, x the
  * activation of pixel i and y that of pixel i + 4, and an entry of a list adds a line to the sums in r8-r11. Sums are
- * linear modulo 2^32, so the difference of the two sums of a group is again lo + hi * 2^16: with at most 255 weights in a
- * group (the format's rule) and |x| <= 128 both are at most 32640, and lo is the low half as int16.
+ * linear modulo 2^32, so the difference of the two sums of a group is again lo + hi * 2^16: with at most 255 weights in
+ * a group (the format's rule) and |x| <= 128 both are at most 32640, and lo is the low half as int16.
  */
 #ifndef HWCMP_SWAR_RUN_LANES_H
 #define HWCMP_SWAR_RUN_LANES_H
@@ -73,8 +73,9 @@ HWCMP_SWAR_SHARED __attribute__((used)) void hwcmp_swar_finish_lanes(const hwcmp
     "ldrb r5, [r6, #" byte "]\n\t" \
     "lsls r5, r5, #4\n\t"        \
     HWCMP_SWAR_RUN_ADD
-/* r3 length of a list that begins at r6; leaves r6 behind it. Words of gaps end with the list, the first turn jumps over
- * what lies before its beginning: length = slots * words + unused, of which to_bytes makes bytes and to_words words. */
+/* r3 length of a list that begins at r6; leaves r6 behind it. Words of gaps end with the list, the first turn jumps
+ * over what lies before its beginning: length = slots * words + unused, of which to_bytes makes bytes and to_words
+ * words. */
 #define HWCMP_SWAR_RUN_LIST(mask, to_bytes, to_words) \
     "lsls r5, r3, #" mask "\n\t" \
     "lsrs r5, r5, #" mask "\n\t" \
