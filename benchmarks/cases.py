@@ -1,4 +1,4 @@
-"""The matrix of the kernel benchmark: layers x weights x output stages, and the goals of some of its cells.
+"""The matrix of the kernel benchmark: layers x weights x output stages.
 
 A case is one layer; its weights are drawn as `Levels` says and stored in any format of the table that admits them.
 Everything follows from names and numbers, so a row of the CSV can be built again (`fit_cost.py` does).
@@ -144,8 +144,8 @@ def _pad(b: GraphBuilder, x: int, case: Case) -> int:
 
 def _concat(b: GraphBuilder, x: int, case: Case) -> int:
     h, w, c = case.input
-    options = {"axis": 3, "fusedActivationFunction": 0}
-    return b.op("CONCATENATION", [x, b.input((1, *case.input), 0.05, -3)], (1, h, w, 2 * c), 0.05, -3, "ConcatenationOptions", options)
+    parts = [x, b.input((1, *case.input), 0.05, -3)]
+    return b.op("CONCATENATION", parts, (1, h, w, 2 * c), 0.05, -3, "ConcatenationOptions", {"axis": 3, "fusedActivationFunction": 0})
 
 
 def _transpose(b: GraphBuilder, x: int, case: Case) -> int:
@@ -301,25 +301,3 @@ def _levels_of(case: Case, name: str, number: int) -> tuple[str, ...]:
     if case.is_random:
         return (names[number // len(table().formats) % len(names)],)
     return names if case.regular and (case.stage == "general" or name == "runs") else names[: 3 if case.regular else 2]
-
-
-# Cells that the project promises: (core, case, format, levels) -> most instructions per MAC (per output for add).
-# "_relu" cases are those with the fused ReLU.
-_RUNS = {"3 35%": (0.42, 0.37), "3 20%": (0.33, 0.29), "5 60%": (0.65, 0.65)}
-GOALS: dict[tuple[str, str, str, str], float] = {}
-for _name, _slack in (("conv3x3_16to32_16x16", 1.0), ("conv3x3_32to32_16x16", 1.0), ("conv3x3_64to64_8x8", 1.15)):
-    for _suffix, _column in (("", 0), ("_relu", 1)):
-        _case = _name + _suffix
-        GOALS["cortex-m4", _case, "dense8", "int8"] = round(1.00 * _slack, 4)
-        GOALS |= {("cortex-m4", _case, "nary", levels): round(1.05 * _slack, 4) for levels in ("3 35%", "4", "16")}
-        GOALS |= {("cortex-m4", _case, "runs", levels): round(pair[_column] * _slack, 4) for levels, pair in _RUNS.items()}
-for _suffix, _runs in (("", 0.53), ("_relu", 0.43)):
-    GOALS["cortex-m4", f"conv1x1_64to64_25x5{_suffix}", "dense8", "int8"] = 1.05
-    GOALS["cortex-m4", f"conv1x1_64to64_25x5{_suffix}", "runs", "3 35%"] = _runs
-    GOALS["cortex-m4", f"dw3x3_64_25x5{_suffix}", "dense8", "int8"] = 2.8
-    GOALS["cortex-m4", f"conv3x3_3to16_32x32{_suffix}", "dense8", "int8"] = 2.5
-    GOALS |= {("cortex-m4", f"fc_640to128{_suffix}", *key): goal for key, goal in {("dense8", "int8"): 1.05, ("nary", "16"): 1.10, ("nary", "4"): 1.20}.items()}
-    GOALS["cortex-m0", f"conv3x3_16to32_16x16{_suffix}", "dense8", "int8"] = 3.5
-    GOALS["cortex-m0", f"conv3x3_16to32_16x16{_suffix}", "runs", "3 35%"] = 0.85 if _suffix else 1.05
-    GOALS |= {("cortex-m55", f"conv3x3_16to32_16x16{_suffix}", *key): goal for key, goal in {("dense8", "int8"): 0.25, ("nary", "16"): 0.26, ("runs", "3 20%"): 0.17}.items()}
-GOALS["cortex-m4", "add_16x16x32", "", ""] = 8.0

@@ -39,8 +39,8 @@ def padded_convolution(
 ) -> Graph:  # fmt: skip
     builder = GraphBuilder(seed)
     x = pad(builder, builder.input((1, 9, 8, 5), zp=-7), edges, value)
-    y = builder.conv2d(x, 6, kernel, stride, "valid") if method == "conv2d" else builder.depthwise(x, 2, kernel, stride, "valid")
-    return builder.build([y])
+    layer, size = (builder.conv2d, 6) if method == "conv2d" else (builder.depthwise, 2)
+    return builder.build([layer(x, size, kernel, stride, "valid")])
 
 
 def pads_of(graph: Graph) -> int:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from keras_hwcompress.formats.table import table
+from keras_hwcompress.report.measured import sections
 from keras_hwcompress.targets import BOARDS
 
 _RESULTS = Path("benchmarks") / "results"
@@ -18,6 +19,8 @@ def render(readme: Path) -> str:
     text = readme.read_text(encoding="utf-8")
     text = _between(text, "demo table", _demo(readme.parent / _RESULTS / "demo.csv"))
     text = _between(text, "formats", _formats())
+    for name, body in sections(readme.parent / _RESULTS).items():
+        text = _between(text, name, body)
     return _between(text, "boards", _boards())
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from keras_hwcompress.formats.blob import unpack_header
 from keras_hwcompress.formats.table import table
-from keras_hwcompress.tflite.layers import Affine, Binary, Concat, Conv, ConvAdd, FullyConnected, Layer, Lut, Pad, Pool, Reduce, Slice, Softmax
+from keras_hwcompress.targets.features_other import other_counts
+from keras_hwcompress.tflite.layers import Binary, Conv, ConvAdd, FullyConnected, Layer
 
 Features = dict[str, float]
 # Output channels whose constants are prepared at a time where weights are not unpacked, and channels per tile group.
@@ -66,10 +67,8 @@ def layer_features(layer: Layer, stored: Stored | None = None) -> Features:
         return _fused(layer, stored)
     if isinstance(layer, Conv | FullyConnected):
         return _weighted(layer, stored)
-    if type(layer) not in _OTHERS:
-        return {}
-    path, counts = _OTHERS[type(layer)](layer)
-    return _named(layer.op, "-", path, counts)
+    counts = other_counts(layer)
+    return {} if counts is None else _named(layer.op, "-", *counts)
 
 
 def _named(kernel: str, loop: str, path: str, counts: Features) -> Features:
@@ -290,68 +289,3 @@ _WEIGHTED: dict[str, Callable[..., tuple[str, Features]]] = {
     "depthwise_conv2d": _depthwise,
     "fully_connected": _fully_connected,
 }
-
-
-# ---- other layers -------------------------------------------------------------------------------------------------
-
-
-def _binary(layer: Binary) -> tuple[str, Features]:
-    elements = int(np.prod(layer.shape))
-    clamps = layer.activation_min > -128 or layer.activation_max < 127
-    shifted = int(layer.a_shift != 0) + int(layer.b_shift != 0)
-    lines = elements // layer.shape[3]
-    counts = {"call": 1, "lines": lines, "elements": elements, "elements clamped": elements * clamps, "operands shifted": elements * shifted}
-    if layer.a_stride != layer.b_stride:
-        counts |= {"broadcast lines": lines, "broadcast elements": elements}
-    return "affine" if layer.affine_shift else "general", counts
-
-
-def _count(layer: Lut | Affine) -> tuple[str, Features]:
-    return "-", {"call": 1, "elements": layer.count}
-
-
-def _concat(layer: Concat) -> tuple[str, Features]:
-    return "-", {"call": 1, "parts": layer.outer * len(layer.inner), "elements": layer.outer * sum(layer.inner)}
-
-
-def _pad(layer: Pad) -> tuple[str, Features]:
-    elements = int(np.prod([s + b + a for s, b, a in zip(layer.shape, layer.before, layer.after, strict=True)]))
-    return "-", {"call": 1, "elements": elements, "lines": elements // max(1, layer.shape[3])}
-
-
-def _slice(layer: Slice) -> tuple[str, Features]:
-    elements = int(np.prod(layer.shape))
-    path = "lines" if layer.stride[3] == 1 else "elements"
-    return path, {"call": 1, "lines": elements // layer.shape[3], "elements": elements}
-
-
-def _pool(layer: Pool) -> tuple[str, Features]:
-    windows = layer.output[0] * layer.output[1]
-    lines, taps = _pool_taps(layer, 0) * layer.output[1], _pool_taps(layer, 0) * _pool_taps(layer, 1)
-    depth = layer.output[2]
-    counts = {"call": 1, "windows": windows, "outputs": windows * depth, "lines": lines, "output lines": lines * depth, "taps": taps * depth}
-    return "-", counts | {"window taps": taps}
-
-
-def _pool_taps(layer: Pool, axis: int) -> int:
-    """Taps along an axis, of all windows together; padding does not count."""
-    first = np.arange(layer.output[axis]) * layer.stride[axis] - layer.pad[axis]
-    last = np.minimum(first + layer.filter[axis], layer.input[axis])
-    return int((last - np.maximum(first, 0)).sum())
-
-
-def _reduce(layer: Reduce) -> tuple[str, Features]:
-    kept = [s for axis, s in enumerate(layer.shape) if not layer.reduce_mask >> axis & 1]
-    elements = int(np.prod(layer.shape))
-    counts = {"call": 1, "elements": elements, "outputs": int(np.prod(kept, dtype=int)), "lines": elements // layer.shape[3]}
-    return "-", counts
-
-
-def _softmax(layer: Softmax) -> tuple[str, Features]:
-    return "-", {"call": 1, "rows": layer.rows, "elements": layer.rows * layer.depth}
-
-
-_OTHERS: dict[type, Callable[..., tuple[str, Features]]] = {
-    Binary: _binary, Lut: _count, Affine: _count, Concat: _concat, Pad: _pad, Pool: _pool, Reduce: _reduce, Slice: _slice,
-    Softmax: _softmax,
-}  # fmt: skip
