@@ -649,23 +649,6 @@ static HWCMP_NOINLINE void convolve(const depthwise_layer *layer, int32_t first,
     }
 }
 
-static hwcmp_status check(const hwcmp_scratch *scratch, const hwcmp_conv_params *params, const hwcmp_weights *weights,
-                          const hwcmp_channels *channels, const int8_t *input, const int8_t *output)
-{
-    if (!hwcmp_conv_params_valid(params) || input == NULL || output == NULL) {
-        return HWCMP_ERR_ARGUMENT;
-    }
-    const hwcmp_status status =
-        hwcmp_conv_check(params, weights, channels, (int64_t)params->kernel_h * params->kernel_w);
-    if (status != HWCMP_OK) {
-        return status;
-    }
-    if (params->output.c % params->input.c != 0) {
-        return HWCMP_ERR_SHAPE;
-    }
-    return hwcmp_scratch_fits(scratch, hwcmp_depthwise_conv2d_s8_scratch_bytes(params, weights));
-}
-
 static scratch_parts parts_of(const layer_plan *plan, void *scratch)
 {
     int8_t *bytes = scratch;
@@ -678,7 +661,10 @@ hwcmp_status hwcmp_depthwise_conv2d_s8(const hwcmp_scratch *scratch, const hwcmp
                                        const hwcmp_weights *weights, const hwcmp_channels *channels,
                                        const int8_t *input, int8_t *output)
 {
-    const hwcmp_status status = check(scratch, params, weights, channels, input, output);
+    hwcmp_status status = hwcmp_depthwise_conv2d_check(params, weights, channels, input, output);
+    if (status == HWCMP_OK) {
+        status = hwcmp_scratch_fits(scratch, hwcmp_depthwise_conv2d_s8_scratch_bytes(params, weights));
+    }
     if (status != HWCMP_OK) {
         return status;
     }

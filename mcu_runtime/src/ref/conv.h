@@ -17,14 +17,32 @@ static inline bool hwcmp_conv_params_valid(const hwcmp_conv_params *params)
            hwcmp_range_valid(params->activation_min, params->activation_max);
 }
 
-/* Everything but the pointers to activations; row_length: weights per output channel that the layer expects. */
+/* per_tap: weights for each tap of a window. */
 static inline hwcmp_status hwcmp_conv_check(const hwcmp_conv_params *params, const hwcmp_weights *weights,
-                                            const hwcmp_channels *channels, int64_t row_length)
+                                            const hwcmp_channels *channels, const int8_t *input,
+                                            const int8_t *output, int64_t per_tap)
 {
-    if (weights == NULL || !hwcmp_channels_valid(channels, params->output.c)) {
+    if (!hwcmp_conv_params_valid(params) || weights == NULL || input == NULL || output == NULL ||
+        !hwcmp_channels_valid(channels, params->output.c)) {
         return HWCMP_ERR_ARGUMENT;
     }
-    return hwcmp_weights_fit(weights, params->output.c, row_length);
+    return hwcmp_weights_fit(weights, params->output.c, per_tap * params->kernel_h * params->kernel_w);
+}
+
+/* All checks of a convolution but the scratch's. */
+static inline hwcmp_status hwcmp_conv2d_check(const hwcmp_conv_params *params, const hwcmp_weights *weights,
+                                              const hwcmp_channels *channels, const int8_t *input,
+                                              const int8_t *output)
+{
+    return hwcmp_conv_check(params, weights, channels, input, output, params == NULL ? 0 : params->input.c);
+}
+
+static inline hwcmp_status hwcmp_depthwise_conv2d_check(const hwcmp_conv_params *params, const hwcmp_weights *weights,
+                                                        const hwcmp_channels *channels, const int8_t *input,
+                                                        const int8_t *output)
+{
+    const hwcmp_status status = hwcmp_conv_check(params, weights, channels, input, output, 1);
+    return status == HWCMP_OK && params->output.c % params->input.c != 0 ? HWCMP_ERR_SHAPE : status;
 }
 
 /* All checks but the scratch's, for a kernel that runs weights of one format as stored. */
@@ -32,12 +50,18 @@ static inline hwcmp_status hwcmp_direct_conv_check(const hwcmp_conv_params *para
                                                    const hwcmp_channels *channels, const int8_t *input,
                                                    const int8_t *output, int32_t format)
 {
-    if (!hwcmp_conv_params_valid(params) || weights == NULL || weights->ops == NULL || input == NULL ||
-        output == NULL) {
+    if (weights == NULL || weights->ops == NULL) {
         return HWCMP_ERR_ARGUMENT;
     }
-    const int64_t row_length = (int64_t)params->kernel_h * params->kernel_w * params->input.c;
-    return weights->ops->id == format ? hwcmp_conv_check(params, weights, channels, row_length) : HWCMP_ERR_FORMAT;
+    return weights->ops->id == format ? hwcmp_conv2d_check(params, weights, channels, input, output)
+                                      : HWCMP_ERR_FORMAT;
+}
+
+static inline hwcmp_output_stage hwcmp_conv_stage(const hwcmp_conv_params *params, const hwcmp_channels *channels)
+{
+    const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
+                                      params->activation_max};
+    return stage;
 }
 
 /* Input coordinate of the first tap of output coordinate `at`; fits int32_t for any int16_t fields. */

@@ -85,33 +85,18 @@ static void convolve(const hwcmp_conv_params *params, hwcmp_channel channel, con
     }
 }
 
-static hwcmp_status check(const hwcmp_scratch *scratch, const hwcmp_conv_params *params, const hwcmp_weights *weights,
-                          const hwcmp_channels *channels, const int8_t *input, const int8_t *output)
-{
-    if (!hwcmp_conv_params_valid(params) || input == NULL || output == NULL) {
-        return HWCMP_ERR_ARGUMENT;
-    }
-    const hwcmp_status status =
-        hwcmp_conv_check(params, weights, channels, (int64_t)params->kernel_h * params->kernel_w);
-    if (status != HWCMP_OK) {
-        return status;
-    }
-    if (params->output.c % params->input.c != 0) {
-        return HWCMP_ERR_SHAPE;
-    }
-    return hwcmp_scratch_fits(scratch, hwcmp_depthwise_conv2d_s8_scratch_bytes(params, weights));
-}
-
 hwcmp_status hwcmp_depthwise_conv2d_s8(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
                                        const hwcmp_weights *weights, const hwcmp_channels *channels,
                                        const int8_t *input, int8_t *output)
 {
-    const hwcmp_status status = check(scratch, params, weights, channels, input, output);
+    hwcmp_status status = hwcmp_depthwise_conv2d_check(params, weights, channels, input, output);
+    if (status == HWCMP_OK) {
+        status = hwcmp_scratch_fits(scratch, hwcmp_depthwise_conv2d_s8_scratch_bytes(params, weights));
+    }
     if (status != HWCMP_OK) {
         return status;
     }
-    const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
-                                      params->activation_max};
+    const hwcmp_output_stage stage = hwcmp_conv_stage(params, channels);
     const int32_t multiplier = params->output.c / params->input.c;
     const int32_t at_once = hwcmp_rows_at_once(weights, params->tile_rows);
     int8_t *tile = scratch == NULL ? NULL : scratch->buf;

@@ -1,21 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dot.h"
-
-static hwcmp_status check(const hwcmp_scratch *scratch, const hwcmp_fully_connected_params *params,
-                          const hwcmp_weights *weights, const hwcmp_channels *channels)
-{
-    if (params == NULL || weights == NULL || params->batch < 1 || params->input_length < 1 || params->tile_rows < 1 ||
-        !hwcmp_is_int8(params->input_zero_point) || !hwcmp_is_int8(params->output_zero_point) ||
-        !hwcmp_range_valid(params->activation_min, params->activation_max) ||
-        !hwcmp_channels_valid(channels, weights->rows)) {
-        return HWCMP_ERR_ARGUMENT;
-    }
-    const hwcmp_status status = hwcmp_weights_fit(weights, weights->rows, params->input_length);
-    if (status != HWCMP_OK) {
-        return status;
-    }
-    return hwcmp_scratch_fits(scratch, hwcmp_fully_connected_s8_scratch_bytes(params, weights));
-}
+#include "fully_connected.h"
 
 size_t hwcmp_fully_connected_s8_scratch_bytes(const hwcmp_fully_connected_params *params, const hwcmp_weights *weights)
 {
@@ -26,13 +11,14 @@ hwcmp_status hwcmp_fully_connected_s8(const hwcmp_scratch *scratch, const hwcmp_
                                       const hwcmp_weights *weights, const hwcmp_channels *channels, const int8_t *input,
                                       int8_t *output)
 {
-    const hwcmp_status status =
-        input == NULL || output == NULL ? HWCMP_ERR_ARGUMENT : check(scratch, params, weights, channels);
+    hwcmp_status status = hwcmp_fully_connected_check(params, weights, channels, input, output);
+    if (status == HWCMP_OK) {
+        status = hwcmp_scratch_fits(scratch, hwcmp_fully_connected_s8_scratch_bytes(params, weights));
+    }
     if (status != HWCMP_OK) {
         return status;
     }
-    const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
-                                      params->activation_max};
+    const hwcmp_output_stage stage = hwcmp_fully_connected_stage(params, channels);
     const size_t length = (size_t)params->input_length;
     const int32_t at_once = hwcmp_rows_at_once(weights, params->tile_rows);
     int8_t *tile = scratch == NULL ? NULL : scratch->buf;

@@ -279,30 +279,18 @@ static void convolve(const hwcmp_conv_params *params, const scratch_parts *scrat
     }
 }
 
-static hwcmp_status check(const hwcmp_scratch *scratch, const hwcmp_conv_params *params, const hwcmp_weights *weights,
-                          const hwcmp_channels *channels, const int8_t *input, const int8_t *output)
-{
-    if (!hwcmp_conv_params_valid(params) || input == NULL || output == NULL) {
-        return HWCMP_ERR_ARGUMENT;
-    }
-    const int64_t row_length = (int64_t)params->kernel_h * params->kernel_w * params->input.c;
-    const hwcmp_status status = hwcmp_conv_check(params, weights, channels, row_length);
-    if (status != HWCMP_OK) {
-        return status;
-    }
-    return hwcmp_scratch_fits(scratch, hwcmp_conv2d_s8_scratch_bytes(params, weights));
-}
-
 hwcmp_status hwcmp_conv2d_s8(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
                              const hwcmp_weights *weights, const hwcmp_channels *channels, const int8_t *input,
                              int8_t *output)
 {
-    const hwcmp_status status = check(scratch, params, weights, channels, input, output);
+    hwcmp_status status = hwcmp_conv2d_check(params, weights, channels, input, output);
+    if (status == HWCMP_OK) {
+        status = hwcmp_scratch_fits(scratch, hwcmp_conv2d_s8_scratch_bytes(params, weights));
+    }
     if (status != HWCMP_OK) {
         return status;
     }
-    const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
-                                      params->activation_max};
+    const hwcmp_output_stage stage = hwcmp_conv_stage(params, channels);
     const scratch_parts parts = parts_of(scratch, params, weights);
 
     convolve(params, &parts, weights, &stage, input, output);
