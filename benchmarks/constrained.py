@@ -15,6 +15,7 @@ is not there prints "not run".
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -164,6 +165,19 @@ def row_of(model: keras.Model, fold: Fold) -> dict[str, object]:
     }
 
 
+def _trained(arm: str, base: keras.Model, task: Task, fold: Fold, number: int, folder: Path | None) -> tuple[keras.Model, str, int]:
+    """The trained model of an arm, from the folder if it is there: so that rows can be measured anew without training."""
+    path = None if folder is None else folder / f"{task.name}-{number}-{arm}.keras"
+    if path is not None and path.exists():
+        return keras.models.load_model(path, compile=False), *json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    model, layers, epochs = arms_of(task)[arm](base, task, fold, 1000 * (number + 1))
+    if path is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".json").write_text(json.dumps([layers, epochs]), encoding="utf-8")
+        model.save(path)
+    return model, layers, epochs
+
+
 def run_fold(task: Task, number: int, wanted: Sequence[str], results: Results, budget: Budget, options: argparse.Namespace) -> None:
     """The unfinished arms of one fold."""
     missing = [arm for arm in wanted if not results.has(task=task.name, fold=number, arm=arm)]
@@ -177,7 +191,7 @@ def run_fold(task: Task, number: int, wanted: Sequence[str], results: Results, b
             return
         print(f"{task.name} fold {number} {arm}", flush=True)
         keras.utils.set_random_seed(100 + number)
-        model, layers, epochs = arms_of(task)[arm](base, task, fold, 1000 * (number + 1))
+        model, layers, epochs = _trained(arm, base, task, fold, number, options.models)
         note = "smoke test: one epoch, 300 samples, no result" if options.smoke else ""
         row = {"task": task.name, "fold": number, "arm": arm, "constrained": layers, "epochs": epochs, "note": note, **row_of(model, fold)}
         if arm == "float":
@@ -215,6 +229,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--folds", nargs="+", type=int, default=None, help="folds or seeds (default: all)")
     parser.add_argument("--data", type=Path, default=None, help="folder with fsdd.npz and cifar10.npz")
     parser.add_argument("--checkpoints", type=Path, default=None, help="folder with the base checkpoints of resnet8")
+    parser.add_argument("--models", type=Path, default=None, help="folder that keeps the trained models; those in it are not trained again")
     parser.add_argument("--output", default="constrained.csv", help="CSV file (default: results/constrained.csv)")
     parser.add_argument("--budget-minutes", type=float, default=None, help="start no further arm after this time")
     parser.add_argument("--smoke", action="store_true", help="one epoch on a few samples, to see that it runs; use with --output")

@@ -48,7 +48,7 @@ class Task:
     """A task. base: the network that the arms of a fold start from. epochs: per arm, the same for every arm.
 
     prune_epochs, step_epochs: how the layer-wise arm divides about as many epochs. unconstrained: layers that the
-    uniform baselines (TWN, TTQ-style) leave in int8, as their papers do.
+    uniform baselines (TWN, TTQ-style) leave in int8, as their papers do. augments: whether images are flipped and shifted.
     """
 
     name: str
@@ -63,6 +63,34 @@ class Task:
     batch: int
     sparsities: tuple[float, ...]
     unconstrained: tuple[str, ...]
+    augments: bool = False
+
+
+class FlippedAndShifted(keras.utils.PyDataset):
+    """Batches of images (height, width, channels), each mirrored or not and shifted by up to 4 pixels, zeros moving in."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, batch: int, seed: int, shift: int = 4) -> None:
+        super().__init__()
+        self._x, self._y, self._batch, self._shift = x, y, batch, shift
+        self._rng = np.random.default_rng(seed)
+        self._order = self._rng.permutation(len(x))
+
+    def __len__(self) -> int:
+        return -(-len(self._x) // self._batch)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._order[index * self._batch : (index + 1) * self._batch]
+        height, width = self._x.shape[1:3]
+        edge = self._shift
+        padded = np.pad(self._x[rows], ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+        down, right = self._rng.integers(0, 2 * edge + 1, (2, len(rows)))
+        across = right[:, None] + np.where(self._rng.random(len(rows)) < 0.5, 1, -1)[:, None] * np.arange(width)
+        across += np.where(across[:, :1] > across[:, -1:], width - 1, 0)  # mirrored: from the right edge to the left one
+        image = np.arange(len(rows))[:, None, None]
+        return padded[image, (down[:, None] + np.arange(height))[:, :, None], across[:, None, :]], self._y[rows]
+
+    def on_epoch_end(self) -> None:
+        self._order = self._rng.permutation(len(self._x))
 
 
 def train(
@@ -80,7 +108,12 @@ def train(
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(fold.x, fold.y, batch_size=task.batch, epochs=epochs, verbose=0, callbacks=list(callbacks))
+    options = {"epochs": epochs, "verbose": 0, "callbacks": list(callbacks)}
+    if task.augments:
+        seed = int(np.random.randint(2**31))  # follows from the seed that the caller has set for Keras
+        model.fit(FlippedAndShifted(fold.x, fold.y, task.batch, seed), **options)
+    else:
+        model.fit(fold.x, fold.y, batch_size=task.batch, **options)
     return model
 
 
@@ -190,7 +223,8 @@ TASKS = {
                    (0.7, 0.8, 0.9, 0.95), ("first", "classifier")),
     "fsdd": Task("fsdd", tuple(range(5)), _load_fsdd, _trained_base(build_ds_cnn), 20, 40, 10, 3, 2e-3, 50,
                  (0.7, 0.8, 0.9, 0.95), ("first", "classifier")),
-    "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 2, 1, 1e-3, 64, (0.8,), ("conv2d", "dense")),
+    "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 2, 2, 1e-3, 128, (0.6, 0.85),
+                    ("conv2d", "conv2d_5", "conv2d_8", "dense"), augments=True),
 }  # fmt: skip
 
 
