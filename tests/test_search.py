@@ -146,14 +146,24 @@ def test_the_least_significant_layer_comes_first_and_a_layer_that_costs_too_much
     hwc.strip(result.model)
     printed = " ".join(capsys.readouterr().out.split())
     first = result.steps[0]
-    assert f"{first.path}: {first.bytes_before:,} -> {first.bytes_after:,} bytes" in printed and "+0.0150 lost against float: left as it was" in printed
+    assert f"{first.name}: {first.bytes_before:,} -> {first.bytes_after:,} bytes" in printed and "+0.0150 lost against float: left as it was" in printed
     assert first.bytes_after < first.bytes_before and "lost" in str(result)
 
 
 def test_the_search_stops_at_the_first_failure_on_request_and_takes_an_order(base):
     result = search(base, Scores(0.9, 0.9, 0.895, 0.8, 0.9), on_fail="stop", order=["head", "first"])
-    assert [(step.path, step.accepted) for step in result.steps] == [("head", True), ("first", False)]
+    assert [(step.paths, step.accepted) for step in result.steps] == [(("head",), True), (("first",), False)]
     assert {path: type(layer.rule) for path, layer in compressed_layers(result.model)} == {"first": Sparse, "second": Sparse, "head": Nary}
+
+
+def test_a_group_is_constrained_and_put_back_together(base):
+    result = search(base, Scores(0.9, 0.9, 0.0, 0.9, 0.9), order=["head", "first", "second"], group=2)
+    assert [(step.paths, step.accepted) for step in result.steps] == [(("head", "first"), False), (("second",), True)]
+    assert {path: type(layer.rule) for path, layer in compressed_layers(result.model)} == {"first": Sparse, "second": Nary, "head": Sparse}
+    both = search(base, Scores(0.9, 0.9, 0.9, 0.9), order=["head", "first"], group=2)
+    (step,) = both.steps
+    alone = [stored(np.stack(list(numpy(layer.forward_kernels()["kernel"]).T))) for path, layer in compressed_layers(both.model) if path != "second"]
+    assert both.constrained == ("head", "first") and step.bytes_after == sum(size for _, size in alone)
 
 
 def test_a_failed_attempt_leaves_no_trace(base):

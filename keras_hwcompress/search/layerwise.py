@@ -40,13 +40,13 @@ _PRUNING = Schedule(Ramp(0.0, 0.6, "cubic"), Ramp(1.0, 1.0))
 
 @dataclass(frozen=True, slots=True)
 class LayerwiseStep:
-    """One attempt. bytes_before, bytes_after: of the layer, pruned and constrained, in the formats that take fewest.
+    """One attempt. bytes_before, bytes_after: of its layers, pruned and constrained, in the formats that take fewest.
 
-    score: of the model with this layer constrained too. drop: how much less than the float model's. accepted: whether
-    the layer stayed constrained.
+    paths: of the layers. score: of the model with these layers constrained too. drop: how much less than the float
+    model's. accepted: whether they stayed constrained.
     """
 
-    path: str
+    paths: tuple[str, ...]
     accepted: bool
     score: float
     drop: float
@@ -55,10 +55,15 @@ class LayerwiseStep:
     format_before: str
     format_after: str
 
+    @property
+    def name(self) -> str:
+        """The paths in one string."""
+        return " + ".join(self.paths)
+
     def __str__(self) -> str:
         gain = f"{self.bytes_before:,} -> {self.bytes_after:,} bytes ({self.format_before} -> {self.format_after})"
         verdict = "constrained" if self.accepted else "left as it was, too much is lost"
-        return f"{self.path}: {gain}, score {self.score:.4f}, {self.drop:+.4f} lost against float: {verdict}"
+        return f"{self.name}: {gain}, score {self.score:.4f}, {self.drop:+.4f} lost against float: {verdict}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ class LayerwiseResult:
     @property
     def constrained(self) -> tuple[str, ...]:
         """Paths of the layers on the grid."""
-        return tuple(step.path for step in self.steps if step.accepted)
+        return tuple(path for step in self.steps if step.accepted for path in step.paths)
 
     def table(self) -> Table:
         """A rich table, one row per attempt."""
@@ -87,7 +92,7 @@ class LayerwiseResult:
             table.add_column(heading, justify="right")
         for step in self.steps:
             sizes = f"{step.bytes_before:,} {step.format_before}", f"{step.bytes_after:,} {step.format_after}"
-            table.add_row(step.path, "yes" if step.accepted else "no", *sizes, f"{step.score:.4f}", f"{step.drop:+.4f}")
+            table.add_row(step.name, "yes" if step.accepted else "no", *sizes, f"{step.score:.4f}", f"{step.drop:+.4f}")
         return table
 
     def __str__(self) -> str:
@@ -107,6 +112,7 @@ def compress_layerwise(
     scale: str = "learned",
     per: str = "layer",
     order: str | Sequence[str] = "sparsity",
+    group: int = 1,
     on_fail: str = "skip",
     layers: Sequence[str] | None = None,
     prune_epochs: int = 5,
@@ -137,6 +143,7 @@ def compress_layerwise(
         per: "layer" or "channel": what one s spans.
         order: "sparsity" (most sparse first), or paths in the order wanted, e.g. of `layer_significance(...).order`;
             layers that are not named are pruned but not constrained.
+        group: how many neighbours in the order are tried together, and fail together: fewer attempts for many layers.
         on_fail: "skip" the layer and try the next one, or "stop".
         layers: paths of the layers to prune and try; None for all that can be; the others stay as they are.
         prune_epochs: epochs of the pruning.
@@ -152,14 +159,14 @@ def compress_layerwise(
         UnsupportedModelError: as `wrap`.
     """
     settings = settings_of(locals(), exclude=("model", "train", "validation_data", "batch_norm_data", "folder", "verbose"))
-    _check(max_accuracy_drop, on_fail, {"prune_epochs": prune_epochs, "epochs": epochs, "verbose": verbose, "seed": seed})
+    _check(max_accuracy_drop, on_fail, {"prune_epochs": prune_epochs, "epochs": epochs, "group": group, "verbose": verbose, "seed": seed})
     strength = Ramp(0.0, 0.5, "cosine") if ramp is None else ramp
     common = {"levels": levels, "scale": scale, "per": per, "batch_norm_data": batch_norm_data}
     search = _Search(
         train=train,
         score=as_score(validation_data),
         prune=ConstrainedTraining(**common, sparsity=sparsity, schedule=_PRUNING, layers=()),
-        attempt=lambda path: ConstrainedTraining(**common, sparsity=None, schedule=_attempt_schedule(strength), layers=(path,)),
+        attempt=lambda paths: ConstrainedTraining(**common, sparsity=None, schedule=_attempt_schedule(strength), layers=paths),
         epochs=(prune_epochs, epochs),
         bound=max_accuracy_drop,
         seed=seed,
@@ -169,13 +176,14 @@ def compress_layerwise(
     wrapped = training.wrap(model, rules)
     checkpoint = Checkpoint(folder, settings, model)
     start = _prune(search, model, wrapped, order, layers, checkpoint)
-    for path in start["order"][len(start["steps"]) :]:
+    groups = [tuple(start["order"][first : first + group]) for first in range(0, len(start["order"]), group)]
+    for paths in groups[len(start["steps"]) :]:
         if start["steps"] and not start["steps"][-1]["accepted"] and on_fail == "stop":
             break
-        step = _attempt(search, wrapped, path, start["baseline"], number=len(start["steps"]) + 1)
+        step = _attempt(search, wrapped, paths, start["baseline"], number=len(start["steps"]) + 1)
         start["steps"].append({name: getattr(step, name) for name in LayerwiseStep.__slots__})
         checkpoint.save(wrapped, start)
-    steps = tuple(LayerwiseStep(**step) for step in start["steps"])
+    steps = tuple(LayerwiseStep(**{**step, "paths": tuple(step["paths"])}) for step in start["steps"])
     return _result(search, wrapped, start, steps)
 
 
@@ -184,7 +192,7 @@ class _Search:
     train: Train
     score: Score
     prune: ConstrainedTraining
-    attempt: Callable[[str], ConstrainedTraining]
+    attempt: Callable[[tuple[str, ...]], ConstrainedTraining]
     epochs: tuple[int, int]
     bound: float
     seed: int
@@ -197,7 +205,7 @@ def _check(bound: Any, on_fail: Any, counts: dict[str, Any]) -> None:
     if on_fail not in _ON_FAIL:
         raise HwcmpError(f"on_fail must be one of {_ON_FAIL}. Received: on_fail={on_fail!r}")
     for name, value in counts.items():
-        least = 1 if "epochs" in name else 0
+        least = 0 if name in ("verbose", "seed") else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise HwcmpError(f"{name} must be an integer of at least {least}. Received: {name}={value!r}")
 
@@ -217,7 +225,8 @@ def _prune(
     """The state after pruning or, from the folder, after later steps; the weights are then in `wrapped`."""
     state = checkpoint.load(wrapped)
     if state is not None:
-        search.say(f"continuing after {len(state['steps'])} of {len(state['order'])} layers, from {checkpoint.folder}")
+        tried = sum(len(step["paths"]) for step in state["steps"])
+        search.say(f"continuing after {tried} of {len(state['order'])} layers, from {checkpoint.folder}")
         return state
     names = _checked_order(order, [path for path, _ in training.compressed_layers(wrapped)])
     baseline = search.score(model)
@@ -253,34 +262,39 @@ def _fit(search: _Search, model: keras.Model, epochs: int, callback: Constrained
     search.train(model, epochs, [callback])
 
 
-def _attempt(search: _Search, wrapped: keras.Model, path: str, baseline: float, number: int) -> LayerwiseStep:
-    """Constrains one layer; puts everything back if that costs too much."""
-    layer = dict(training.compressed_layers(wrapped))[path]
-    snapshot, before = wrapped.get_weights(), _stored(layer)
-    _fit(search, wrapped, search.epochs[1], search.attempt(path), number)
-    if float(ops.convert_to_numpy(layer.strength)) < 1:
+def _attempt(search: _Search, wrapped: keras.Model, paths: tuple[str, ...], baseline: float, number: int) -> LayerwiseStep:
+    """Constrains the layers of a group; puts everything back if that costs too much."""
+    owners = dict(training.compressed_layers(wrapped))
+    layers = [owners[path] for path in paths]
+    snapshot, before = wrapped.get_weights(), _stored(layers)
+    _fit(search, wrapped, search.epochs[1], search.attempt(paths), number)
+    if min(float(ops.convert_to_numpy(layer.strength)) for layer in layers) < 1:
+        named = " + ".join(paths)
         raise HwcmpError(
-            f"train() must fit the model for all epochs with the callbacks that it is given: {path!r} is not constrained"
+            f"train() must fit the model for all epochs with the callbacks that it is given: {named!r} is not constrained"
         )
-    score, after = search.score(wrapped), _stored(layer)
+    score, after = search.score(wrapped), _stored(layers)
     accepted = baseline - score <= search.bound
     if not accepted:
         wrapped.set_weights(snapshot)
     formats = {"format_before": before[0], "format_after": after[0]}
-    step = LayerwiseStep(path, accepted, score, baseline - score, before[1], after[1], **formats)
+    step = LayerwiseStep(paths, accepted, score, baseline - score, before[1], after[1], **formats)
     search.say(str(step))
     return step
 
 
-def _stored(layer: training.CompressedLayer) -> tuple[str, int]:
-    forward = layer.forward_kernels()
-    parts = [stored(state.spec.rows(ops.convert_to_numpy(forward[state.spec.name]))) for state in layer.states]
+def _stored(layers: Sequence[training.CompressedLayer]) -> tuple[str, int]:
+    """Formats, in the order of the kernels, and bytes of all of them together."""
+    parts = []
+    for layer in layers:
+        forward = layer.forward_kernels()
+        parts += [stored(state.spec.rows(ops.convert_to_numpy(forward[state.spec.name]))) for state in layer.states]
     return " + ".join(name for name, _ in parts), sum(size for _, size in parts)
 
 
 def _result(search: _Search, wrapped: keras.Model, state: dict[str, Any], steps: tuple[LayerwiseStep, ...]) -> LayerwiseResult:
     """The layers that were not constrained are under `Sparse` from here on, with the masks that they have."""
-    on_grid = {step.path for step in steps if step.accepted}
+    on_grid = {path for step in steps if step.accepted for path in step.paths}
     free = {path: layer for path, layer in training.compressed_layers(wrapped) if path not in on_grid}
     rules = {path: training.Sparse(_zeros(layer)) for path, layer in free.items()}
     final = training.replace_rules(wrapped, rules)
