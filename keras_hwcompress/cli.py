@@ -49,11 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument("--regrid", action="store_true", help="put rows that lie on a uniform grid up to rounding exactly on it")
     compress.add_argument("--force", action="store_true", help="replace the output file")
     compress.add_argument("--target", default="cortex-m4", help="core or board whose instructions count (default: cortex-m4)")
-    compress.add_argument("--flash", type=int, help="most bytes for weights, bias and requantization")
+    compress.add_argument("--flash", type=int, help="most bytes of flash, counted as --scope says")
     compress.add_argument("--latency", type=int, help="most instructions of an inference, as predicted for the target")
     compress.add_argument("--ram", type=int, help="most bytes for activations and scratch on the target")
     compress.add_argument("--objective", choices=("flash", "latency"), default="flash", help="what to make small within the bounds (default: flash)")
-    compress.add_argument("--scope", choices=("weights", "image"), default="weights", help="whether flash counts the code of kernels too (default: weights)")
+    compress.add_argument("--scope", choices=("weights", "image"), default="image", help="whether flash counts weights, bias and requantization alone, or also the code that they need (default: image)")
     project.add_argument("-o", "--output", type=Path, required=True, help="folder to create")
     project.add_argument("--name", default="model", help="prefix of the C symbols (default: model)")
     project.add_argument("--vectors", type=int, default=4, help="test vectors to embed (default: 4)")
@@ -126,7 +126,7 @@ def _compress(arguments: argparse.Namespace) -> int:
     _write_file(arguments.output, result, arguments.force)
     sizes = {
         "input_bytes": len(source), "output_bytes": len(result), "weight_bytes": report.weight_bytes,
-        "const_bytes": report.const_bytes, "int8_weight_bytes": report.int8_weight_bytes,
+        "const_bytes": report.const_bytes, "code_bytes": report.code_bytes, "int8_weight_bytes": report.int8_weight_bytes,
         "ratio_of_int8": round(report.weight_bytes / max(report.int8_weight_bytes, 1), 4), "predicted_insns": report.insns,
     }  # fmt: skip
     if arguments.json:

@@ -9,7 +9,7 @@ import numpy as np
 from keras_hwcompress.codegen.model import Blob
 from keras_hwcompress.errors import HwcmpError
 from keras_hwcompress.report.conversion import ConversionReport, LayerRow, Promised
-from keras_hwcompress.select import Bounds, Candidate, Selection, select_formats
+from keras_hwcompress.select import Bounds, RunnerUp, Selection, select_formats
 from keras_hwcompress.targets import BOARDS, Board
 from keras_hwcompress.tflite import compress as _tflite
 from keras_hwcompress.tflite import regrid as _regrid
@@ -31,7 +31,7 @@ def compress_tflite(
     latency: int | None = None,
     ram: int | None = None,
     objective: str = "flash",
-    scope: str = "weights",
+    scope: str = "image",
     regrid: bool = False,
     choice: Mapping[int, str] | None = None,
 ) -> bytes:
@@ -40,12 +40,12 @@ def compress_tflite(
     Args:
         data: a .tflite file with full int8 quantization; one that is compressed already is expanded first.
         target: a core ("cortex-m4") or a board of `targets.BOARDS`, whose kernels the choice of formats counts on.
-        flash: most bytes for weights, bias and requantization, or None.
+        flash: most bytes of flash, counted as `scope` says, or None.
         latency: most instructions of an inference, as predicted for the target, or None.
         ram: most bytes for activations and scratch on the target, or None.
         objective: "flash" (fewest bytes) or "latency" (fewest instructions) within the bounds.
-        scope: what counts as flash: "weights" (and bias and requantization), or "image": also the code of the kernels
-            and decoders that the choice needs.
+        scope: what counts as flash: "image": weights, bias and requantization, and the code of the kernels and decoders
+            that the choice needs, once each; or "weights": no code, as if the decoders were there already.
         regrid: also write weights that lie on a uniform grid as its exact multiples (see `tflite.regrid`).
         choice: operator index -> weight format or "builtin" instead of a choice within bounds (see `tflite.pack`).
 
@@ -62,7 +62,7 @@ def compress_tflite(
 
 
 def compress_with_report(
-    data: bytes, target: str, bounds: Bounds, objective: str, *, scope: str = "weights", regrid: bool = False
+    data: bytes, target: str, bounds: Bounds, objective: str, *, scope: str = "image", regrid: bool = False
 ) -> tuple[bytes, ConversionReport]:
     """`compress_tflite`, and what was chosen with the next best format of each layer."""
     board = board_of(target)
@@ -115,6 +115,7 @@ def report_of(
         int8_weight_bytes=model.int8_weight_bytes,
         fp32_weight_bytes=4 * model.int8_weight_bytes,
         const_bytes=model.const_bytes,
+        code_bytes=selection.code_bytes,
         arena_bytes=model.plan.arena_bytes,
         insns=selection.latency,
         regrid_change=regrid_change,
@@ -122,7 +123,7 @@ def report_of(
     )
 
 
-def _row(layer, blob: Blob, insns: int, runner_up: Candidate | None, promised: Promised | None) -> LayerRow:
+def _row(layer, blob: Blob, insns: int, runner_up: RunnerUp | None, promised: Promised | None) -> LayerRow:
     values, channels = layer.weights.values, layer.channels
     promised = promised or Promised()
     return LayerRow(
@@ -139,6 +140,12 @@ def _row(layer, blob: Blob, insns: int, runner_up: Candidate | None, promised: P
         format=blob.format.name,
         weight_bytes=len(blob.data),
         insns=insns,
-        runner_up="" if runner_up is None else f"{runner_up.format} {runner_up.bytes:,} B {runner_up.insns:,} insns",
+        runner_up="" if runner_up is None else _described(runner_up),
         const_bytes=channels.bias.nbytes + channels.multiplier.nbytes + channels.shift.nbytes,
     )
+
+
+def _described(runner_up: RunnerUp) -> str:
+    row = runner_up.candidate
+    code = f" + {runner_up.code_bytes:,} B of code" if runner_up.code_bytes else ""
+    return f"{row.format} {row.bytes:,} B{code} {row.insns:,} insns"

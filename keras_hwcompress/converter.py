@@ -45,12 +45,12 @@ class Converter:
         representative_dataset: calibration data: an array of samples, or a function that yields lists of input arrays
             with a leading batch axis, as in TensorFlow. Required.
         target: a core ("cortex-m4") or a board of `targets.BOARDS`.
-        flash: most bytes for weights, bias and requantization (model_bytes), or None.
+        flash: most bytes of flash, counted as `scope` says, or None.
         latency: most instructions of an inference, as predicted for the target, or None.
         ram: most bytes for activations and scratch on the target, or None.
         objective: "flash" (smallest) or "latency" (fewest instructions) within the bounds.
-        scope: what counts as flash: "weights" (model_bytes), or "image": also the code of the kernels and decoders that
-            the choice needs, once each.
+        scope: what counts as flash: "image": model_bytes and the code of the kernels and decoders that the choice needs,
+            once each; or "weights": model_bytes alone, as if the decoders were there already.
         on_lost: "error" or "warn", when the int8 weights do not hold what a wrapper promised.
         as_conv: paths of wrapped Dense layers to lower as 1x1 convolutions (see `training.strip`).
         report: after `convert`, the per-layer `ConversionReport`; print it.
@@ -64,7 +64,7 @@ class Converter:
         self.latency: int | None = None
         self.ram: int | None = None
         self.objective = "flash"
-        self.scope = "weights"
+        self.scope = "image"
         self.on_lost = "error"
         self.as_conv: tuple[str, ...] = ()
         self.report: ConversionReport | None = None

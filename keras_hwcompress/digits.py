@@ -99,7 +99,6 @@ def convert(model: keras.Model, data: Split) -> tuple[bytes, ConversionReport]:
     """The .tflite file and its report; calibrated on 200 training images."""
     converter = Converter.from_keras_model(model)
     converter.representative_dataset = data.x_train[:200]
-    converter.scope = "image"  # the decoder of a second format would cost more flash than it saves here
     return converter.convert(), converter.report
 
 

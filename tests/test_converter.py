@@ -84,7 +84,7 @@ def test_an_unwrapped_model_becomes_an_ordinary_int8_file():
 
 
 def test_the_report_adds_up_and_reads_as_table_dict_and_json():
-    converter = converter_of(hwc.wrap(small_model(), [("conv", None), ("*", hwc.Nary(levels=3))]))
+    converter = weights_converter_of(hwc.wrap(small_model(), [("conv", None), ("*", hwc.Nary(levels=3))]))
     tflite = converter.convert()
     report = converter.report
     assert report.weight_bytes == sum(row.weight_bytes for row in report.layers)
@@ -121,26 +121,43 @@ def test_a_lost_promise_names_layer_cause_and_remedy(monkeypatch):
 
 def test_bounds_choose_formats_and_infeasible_ones_name_the_smallest_value():
     model = hwc.wrap(small_model(), hwc.Nary(levels=3))
-    fastest = converter_of(model)
+    fastest = weights_converter_of(model)
     fastest.objective = "latency"
     fastest.convert()
-    smallest = converter_of(model)
+    smallest = weights_converter_of(model)
     smallest.convert()
     assert smallest.report.model_bytes < fastest.report.model_bytes and fastest.report.insns < smallest.report.insns
-    between = converter_of(model)
+    between = weights_converter_of(model)
     between.objective, between.flash = "latency", smallest.report.model_bytes + 400
     between.convert()
     assert between.report.model_bytes <= between.flash and fastest.report.insns < between.report.insns < smallest.report.insns
     between.flash = smallest.report.model_bytes - 1
     with pytest.raises(hwc.HwcmpError, match=f"flash={between.flash:,} bytes.*smallest possible is {smallest.report.model_bytes:,} bytes"):
         between.convert()
-    quick = converter_of(model)
+    quick = weights_converter_of(model)
     quick.latency = (fastest.report.insns + smallest.report.insns) // 2
     quick.convert()
     assert quick.report.insns <= quick.latency and smallest.report.model_bytes < quick.report.model_bytes < fastest.report.model_bytes
     quick.latency = 1
     with pytest.raises(hwc.HwcmpError, match="latency=1 instructions is too little: the smallest possible is [0-9,]+ instructions"):
         quick.convert()
+
+
+def weights_converter_of(model):
+    """One that leaves the code of decoders aside: it is larger than all weights of so small a model."""
+    converter = converter_of(model)
+    converter.scope = "weights"
+    return converter
+
+
+def test_decoders_that_are_larger_than_what_they_save_are_left_out_and_the_report_says_why():
+    model = hwc.wrap(small_model(), hwc.Nary(levels=3))
+    converter = converter_of(model)
+    converter.convert()
+    assert converter.report.code_bytes > 0 and any("B of code" in row.runner_up for row in converter.report.layers)
+    without = weights_converter_of(model)
+    without.convert()
+    assert converter.report.weight_bytes > without.report.weight_bytes and without.report.code_bytes == 0
 
 
 def test_a_ram_bound_that_is_too_small_names_what_is_needed():

@@ -126,7 +126,7 @@ def test_candidates_have_exact_bytes_and_the_formats_that_the_weights_admit():
     for objective in ("flash", "latency"):
         selection = select_formats(graph, BOARD, objective=objective)
         assert selection.compiled.model_bytes == problem.fixed_bytes + sum(row.bytes for row in selection.picked.values())
-        assert all(selection.runners_up[group] != row for group, row in selection.picked.items())
+        assert all(selection.runners_up[group].candidate != row for group, row in selection.picked.items())
 
 
 def wide_model():
@@ -182,10 +182,45 @@ def test_formats_that_fit_alone_but_not_together_are_cut(monkeypatch, allowed):
         model = honest(graph, choice, board, grow=grow)
         return replace(model, plan=replace(model.plan, arena_bytes=1000 + max(0, greedy(choice) - allowed)))
 
-    assert greedy({group: row.name for group, row in select_formats(graph, BOARD).picked.items()}) > allowed
+    assert greedy({group: row.name for group, row in select_formats(graph, BOARD, scope="weights").picked.items()}) > allowed
     monkeypatch.setattr(search_module, "compiled_with", compiled_with)
-    selection = select_formats(graph, BOARD, Bounds(ram=1000))
+    selection = select_formats(graph, BOARD, Bounds(ram=1000), scope="weights")
     assert greedy({group: row.name for group, row in selection.picked.items()}) == allowed
+
+
+@pytest.mark.parametrize("scope", ["weights", "image"])
+@pytest.mark.parametrize("name", ["flash", "latency"])
+def test_the_smallest_value_that_an_error_names_is_the_smallest_that_is_feasible(name, scope):
+    graph = small_cnn(ternary=True)
+    with pytest.raises(HwcmpError, match=f"{name}=1 .* is too little: the smallest possible is ([0-9,]+) ") as caught:
+        select_formats(graph, BOARD, Bounds(**{name: 1}), scope=scope)
+    least = int(str(caught.value).split("possible is ")[1].split(" ")[0].replace(",", ""))
+    objective = "latency" if name == "flash" else "flash"
+    assert getattr(select_formats(graph, BOARD, Bounds(**{name: least}), objective, scope), name) == least
+    with pytest.raises(HwcmpError, match=f"the smallest possible is {least:,} "):
+        select_formats(graph, BOARD, Bounds(**{name: least - 1}), objective, scope)
+
+
+@pytest.mark.parametrize("scope", ["weights", "image"])
+def test_a_plan_that_takes_more_than_its_layers_did_alone_still_meets_the_bounds(scope):
+    graph = small_cnn(ternary=True)
+    ends = [select_formats(graph, BOARD, objective=objective, scope=scope) for objective in ("latency", "flash")]
+    for latency in np.linspace(ends[0].latency, ends[1].latency, 7).astype(int):
+        found = select_formats(graph, BOARD, Bounds(latency=int(latency)), scope=scope)
+        assert found.latency <= latency and found.flash >= ends[1].flash
+    for flash in np.linspace(ends[1].flash, ends[0].flash, 7).astype(int):
+        found = select_formats(graph, BOARD, Bounds(flash=int(flash)), "latency", scope)
+        assert found.flash <= flash and found.latency >= ends[0].latency
+
+
+def test_a_runner_up_is_charged_with_the_code_that_it_alone_would_need():
+    """Three layers of ternary weights: a first one in another format would pull in its decoder."""
+    report = compress_with_report(write_model(small_cnn(ternary=True)), "cortex-m4", Bounds(), "flash")[1]
+    without = compress_with_report(write_model(small_cnn(ternary=True)), "cortex-m4", Bounds(), "flash", scope="weights")[1]
+    assert report.code_bytes > 0 and without.code_bytes == 0
+    assert report.model_bytes > without.model_bytes
+    assert any("B of code" in row.runner_up for row in report.layers) and not any("of code" in row.runner_up for row in without.layers)
+    assert f"kernels and decoders that the choice needs {report.code_bytes:,}" in str(report) and "decoders" not in str(without)
 
 
 def test_foreign_models_are_compressed_within_bounds_and_losslessly():

@@ -30,7 +30,8 @@ class LayerRow:
     wrapper promised, None without one. levels: most distinct int8 values of any row. zeros: int8 weights that are 0.
     lost: why the promise does not hold, "" if it does. int8_bytes: one byte per weight. format, weight_bytes: how
     the weights are stored and in how many bytes. insns: predicted for the whole layer on the target, all layers with
-    these weights together. runner_up: the next best format for the objective, its bytes and instructions, or "".
+    these weights together. runner_up: the next best format for the objective, its bytes, those of the code that only
+    it would need, and its instructions; or "".
     const_bytes: bias, multiplier and shift.
     """
 
@@ -57,6 +58,7 @@ class ConversionReport:
 
     regrid_change: largest difference, in int8 steps, between any output before and after regrid on the
     representative data looked at; 0 if no layer was regridded. arena_bytes: activations and scratch on the target.
+    code_bytes: kernels and decoders that the choice needs, where the scope counts them as flash.
     insns: of one inference on the target, predicted by the cost model, layers without weights included.
     """
 
@@ -67,6 +69,7 @@ class ConversionReport:
     int8_weight_bytes: int
     fp32_weight_bytes: int
     const_bytes: int
+    code_bytes: int
     arena_bytes: int
     insns: int
     regrid_change: int
@@ -76,6 +79,9 @@ class ConversionReport:
     def model_bytes(self) -> int:
         """weight_bytes + const_bytes."""
         return self.weight_bytes + self.const_bytes
+
+    def _code(self) -> str:
+        return f"kernels and decoders that the choice needs {self.code_bytes:,}, " if self.code_bytes else ""
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, nested, of plain types."""
@@ -101,7 +107,7 @@ class ConversionReport:
         console = Console(file=io.StringIO(), width=170)
         console.print(self.table())
         summary = (
-            f"model_bytes {self.model_bytes:,} (weights {self.weight_bytes:,}, bias and requantization {self.const_bytes:,}), "
+            f"model_bytes {self.model_bytes:,} (weights {self.weight_bytes:,}, bias and requantization {self.const_bytes:,}), {self._code()}"
             f"arena + scratch {self.arena_bytes:,}, about {self.insns:,} instructions per inference (predicted); weights are {self.fp32_weight_bytes / max(self.weight_bytes, 1):.1f}x smaller than fp32, "
             f"{self.int8_weight_bytes / max(self.weight_bytes, 1):.1f}x smaller than int8"
         )

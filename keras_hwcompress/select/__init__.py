@@ -2,6 +2,8 @@
 
 from keras_hwcompress.select.candidates import SCOPES, predicted, problem_of
 from keras_hwcompress.select.choose import OBJECTIVES, Bounds, Candidate, Problem, choose
-from keras_hwcompress.select.search import Selection, select_formats
+from keras_hwcompress.select.search import RunnerUp, Selection, select_formats
 
-__all__ = ["OBJECTIVES", "SCOPES", "Bounds", "Candidate", "Problem", "Selection", "choose", "predicted", "problem_of", "select_formats"]
+__all__ = [
+    "OBJECTIVES", "SCOPES", "Bounds", "Candidate", "Problem", "RunnerUp", "Selection", "choose", "predicted", "problem_of", "select_formats",
+]  # fmt: skip

@@ -24,16 +24,16 @@ SCOPES = ("weights", "image")
 _OPS = {"CONV_2D": "conv2d", "DEPTHWISE_CONV_2D": "depthwise_conv2d", "FULLY_CONNECTED": "fully_connected"}
 
 
-def problem_of(graph: Graph, board: Board, scope: str = "weights") -> Problem:
+def problem_of(graph: Graph, board: Board, scope: str = "image") -> Problem:
     """The candidates of every layer (layers that share weights count as one), smallest first.
 
     Dense int8 is always one of them: the operator stays a builtin one, the device stores a dense8 blob. Instructions
-    are those with the smallest tiles; the final plan may have larger ones, which take fewer.
+    are those in a model that has the format wherever it can; scratch is that of the smallest tiles.
 
     Args:
         graph: a plain graph. board: whose kernels run the layers.
-        scope: what counts as flash: "weights" (and bias and requantization), or "image": also the code of the kernels
-            and decoders that the choice needs, once each.
+        scope: what counts as flash: "image": weights, bias and requantization, and the code of the kernels and decoders
+            that the choice needs, once each; or "weights": no code.
 
     Raises:
         HwcmpError: unknown scope.
@@ -47,16 +47,18 @@ def problem_of(graph: Graph, board: Board, scope: str = "weights") -> Problem:
         if not groups:
             continue
         choice = {group: BUILTIN if name == DENSE else name for group in groups}
-        insns, scratch = _by_op(compiled_with(graph, choice, board, grow=False), graph, board)
+        insns = _insns_by_op(compiled_with(graph, choice, board), graph, board)
+        scratch = _scratch_by_op(compiled_with(graph, choice, board, grow=False), graph)
         for group in groups:
             work = sum(insns.get(number, 0) for number in group.ops)
             room = max(scratch.get(number, 0) for number in group.ops)
             code = _code(_OPS[group.kind], name)
             found[group].append(Candidate(choice[group], len(blobs[group][name]), work, room, code))
     dense = compiled_with(graph, {}, board)
-    fixed_bytes = dense.model_bytes - sum(len(admitted[DENSE]) for admitted in blobs.values())
+    chosen = {tensor for group in blobs for tensor in group.tensors}
+    fixed_bytes = dense.const_bytes + sum(len(blob.data) for tensor, blob in dense.blobs.items() if tensor not in chosen)
     choosable = {number for group in blobs for number in group.ops}
-    fixed_insns = sum(work for number, work in _by_op(dense, graph, board)[0].items() if number not in choosable)
+    fixed_insns = sum(work for number, work in _insns_by_op(dense, graph, board).items() if number not in choosable)
     ordered = {group: tuple(sorted(rows, key=lambda row: (row.bytes, row.insns))) for group, rows in found.items()}
     code_bytes = dict(cost_model(board).code_bytes) if scope == "image" else {}
     return Problem(ordered, fixed_bytes, fixed_insns, code_bytes)
@@ -92,21 +94,30 @@ def _stored(model: CompiledModel, layer: Layer) -> Stored | None:
     return Stored(blob.format.name, blob.data, kernel, model.tile_rows[output], model.stripe_rows.get(output, 1))
 
 
-def _by_op(model: CompiledModel, graph: Graph, board: Board) -> tuple[dict[int, int], dict[int, int]]:
-    """Predicted instructions and scratch by operator of the plain graph.
+def _insns_by_op(model: CompiledModel, graph: Graph, board: Board) -> dict[int, int]:
+    """Predicted instructions by operator of the plain graph.
 
     A fused addition is two operators: the addition has what it takes alone, the convolution has the rest.
     """
-    number_of = {output: number for number, op in enumerate(graph.ops) for output in op.outputs}
+    number_of = _producers(graph)
     insns: dict[int, int] = {}
-    scratch: dict[int, int] = {}
-    for index, (layer, work) in enumerate(predicted(model, board)):
-        room = model.plan.scratch[index].bytes if index in model.plan.scratch else 0
+    for layer, work in predicted(model, board):
         number = number_of[layer.outputs[0]]
         if isinstance(layer, ConvAdd):
             insns[number] = predict_layer(board, layer.add)
             work -= insns[number]
             number = number_of[layer.conv.outputs[0]]
         insns[number] = insns.get(number, 0) + work
-        scratch[number] = max(scratch.get(number, 0), room)
-    return insns, scratch
+    return insns
+
+
+def _scratch_by_op(model: CompiledModel, graph: Graph) -> dict[int, int]:
+    """Scratch by operator of the plain graph."""
+    number_of = _producers(graph)
+    layers = {index: layer.conv if isinstance(layer, ConvAdd) else layer for index, layer in enumerate(model.layers)}
+    return {number_of[layers[index].outputs[0]]: buffer.bytes for index, buffer in model.plan.scratch.items()}
+
+
+def _producers(graph: Graph) -> dict[int, int]:
+    """Tensor -> number of the operator that computes it."""
+    return {output: number for number, op in enumerate(graph.ops) for output in op.outputs}

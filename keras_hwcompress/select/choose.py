@@ -6,7 +6,7 @@ either within bounds of both. Which candidates may meet in one plan (RAM) is sai
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,9 +16,14 @@ from scipy.optimize import LinearConstraint, milp
 from keras_hwcompress.errors import HwcmpError
 
 OBJECTIVES = ("flash", "latency")
+_UNITS = {"flash": "bytes", "latency": "instructions", "ram": "bytes"}
 _Key = TypeVar("_Key", bound=Hashable)
 # A set of candidates, by layer, that must not all be taken.
 Cut = Mapping[_Key, "Candidate"]
+
+
+class InfeasibleError(HwcmpError):
+    """No choice of formats meets the bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """flash: most bytes of weights, bias and requantization. latency: most instructions per inference, predicted.
+    """flash: most bytes of weights, bias, requantization, and of code where the scope counts it. latency: most
+    instructions per inference, predicted.
 
     ram: most bytes of activations and scratch. None: no bound.
     """
@@ -53,7 +59,7 @@ class Bounds:
     ram: int | None = None
 
     def __post_init__(self) -> None:
-        for name, unit in (("flash", "bytes"), ("latency", "instructions"), ("ram", "bytes")):
+        for name, unit in _UNITS.items():
             bound = getattr(self, name)
             if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or bound <= 0):
                 raise HwcmpError(f"{name} must be a positive number of {unit} or None. Received: {bound!r}")
@@ -72,6 +78,10 @@ class Problem:
     fixed_insns: int = 0
     code_bytes: Mapping[str, int] = field(default_factory=dict)
 
+    def code_of(self, parts: Iterable[str]) -> int:
+        """Bytes of these parts of the runtime, each once."""
+        return sum(self.code_bytes.get(part, 0) for part in set(parts))
+
 
 def choose(problem: Problem, bounds: Bounds, objective: str = "flash", cuts: Sequence[Cut] = ()) -> dict[Hashable, Candidate]:
     """One candidate per layer.
@@ -83,14 +93,15 @@ def choose(problem: Problem, bounds: Bounds, objective: str = "flash", cuts: Seq
         cuts: sets of candidates that must not be taken together.
 
     Raises:
-        HwcmpError: unknown objective, or bounds that no choice meets; the message names the smallest feasible value.
+        InfeasibleError: bounds that no choice meets; the message names the smallest feasible value.
+        HwcmpError: unknown objective.
     """
     check_objective(objective)
     if not problem.options:
         return {}
     taken = _solve(problem, bounds, objective, cuts)
     if taken is None:
-        raise HwcmpError(_infeasible(problem, bounds, cuts))
+        raise InfeasibleError(_infeasible(problem, bounds, cuts))
     return taken
 
 
@@ -102,14 +113,14 @@ def check_objective(objective: str) -> None:
 
 def _infeasible(problem: Problem, bounds: Bounds, cuts: Sequence[Cut]) -> str:
     """Why no choice meets the bounds: one of them is too small by itself, or they are together."""
-    within = "" if bounds.ram is None else f" within ram={bounds.ram:,} bytes"
+    within = _within_ram(bounds)
     least = {name: _least(problem, Bounds(), name, cuts) for name in OBJECTIVES}
     if None in least.values():
         return f"no choice of weight formats fits{within}"
-    for name, unit in (("flash", "bytes"), ("latency", "instructions")):
+    for name in OBJECTIVES:
         bound = getattr(bounds, name)
         if bound is not None and bound < least[name]:
-            return f"{name}={bound:,} {unit} is too little: the smallest possible is {least[name]:,} {unit}{within}"
+            return too_little(name, bounds, least[name])
     flash = _least(problem, Bounds(latency=bounds.latency), "flash", cuts)
     latency = _least(problem, Bounds(flash=bounds.flash), "latency", cuts)
     return (
@@ -118,14 +129,28 @@ def _infeasible(problem: Problem, bounds: Bounds, cuts: Sequence[Cut]) -> str:
     )
 
 
+def too_little(name: str, bounds: Bounds, least: int) -> str:
+    """The message for a bound that is too small by itself."""
+    unit = _UNITS[name]
+    return f"{name}={getattr(bounds, name):,} {unit} is too little: the smallest possible is {least:,} {unit}{_within_ram(bounds)}"
+
+
+def _within_ram(bounds: Bounds) -> str:
+    return "" if bounds.ram is None else f" within ram={bounds.ram:,} bytes"
+
+
 def _least(problem: Problem, bounds: Bounds, objective: str, cuts: Sequence[Cut]) -> int | None:
     """The best value of the objective within the bounds; None where there is no choice."""
     taken = _solve(problem, bounds, objective, cuts)
     if taken is None:
         return None
+    return total(problem, taken, objective)
+
+
+def total(problem: Problem, taken: Mapping[Hashable, Candidate], objective: str) -> int:
+    """Bytes or instructions of a choice, those of its layers added up."""
     if objective == "flash":
-        parts = {part for row in taken.values() for part in row.code}
-        code = sum(problem.code_bytes.get(part, 0) for part in parts)
+        code = problem.code_of(part for row in taken.values() for part in row.code)
         return problem.fixed_bytes + code + sum(row.bytes for row in taken.values())
     return problem.fixed_insns + sum(row.insns for row in taken.values())
 
