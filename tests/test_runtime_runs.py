@@ -211,15 +211,15 @@ def test_every_arm_computes_what_numpy_computes_within_the_planned_scratch(
 # share of non-zero weights; the limits for any output zero point and for a fused ReLU.
 TERNARY, QUINARY = (-127, 127), (-126, -63, 63, 126)
 LIMITS = {
-    "conv3x3_16to32_16x16_50": ((16, 16, 16), 32, (3, 3), 1, TERNARY, 0.5, 0.50, 0.49),
-    "conv3x3_16to32_16x16_35": ((16, 16, 16), 32, (3, 3), 1, TERNARY, 0.35, 0.39, 0.37),
+    "conv3x3_16to32_16x16_50": ((16, 16, 16), 32, (3, 3), 1, TERNARY, 0.5, 0.49, 0.46),
+    "conv3x3_16to32_16x16_35": ((16, 16, 16), 32, (3, 3), 1, TERNARY, 0.35, 0.38, 0.355),
     "conv3x3_16to32_16x16_20": ((16, 16, 16), 32, (3, 3), 1, TERNARY, 0.2, 0.31, 0.29),
     "conv3x3_32to32_16x16_35": ((16, 16, 32), 32, (3, 3), 1, TERNARY, 0.35, 0.35, 0.34),
     "conv3x3_16to32_16x16_quinary_60": ((16, 16, 16), 32, (3, 3), 1, QUINARY, 0.6, 0.65, 0.64),
     "conv3x3_32to32_16x16_quinary_60": ((16, 16, 32), 32, (3, 3), 1, QUINARY, 0.6, 0.60, 0.59),
     "conv3x3_64to64_8x8_35": ((8, 8, 64), 64, (3, 3), 1, TERNARY, 0.35, 0.34, 0.34),
-    "conv1x1_64to64_25x5_35": ((25, 5, 64), 64, (1, 1), 1, TERNARY, 0.35, 0.53, 0.49),
-    "conv1x1_64to64_25x5_20": ((25, 5, 64), 64, (1, 1), 1, TERNARY, 0.2, 0.43, 0.40),
+    "conv1x1_64to64_25x5_35": ((25, 5, 64), 64, (1, 1), 1, TERNARY, 0.35, 0.50, 0.43),
+    "conv1x1_64to64_25x5_20": ((25, 5, 64), 64, (1, 1), 1, TERNARY, 0.2, 0.41, 0.35),
     "conv3x3_16to16_32x32_35": ((32, 32, 16), 16, (3, 3), 1, TERNARY, 0.35, 0.42, 0.41),
     "conv3x3s2_16to32_32x32_35": ((32, 32, 16), 32, (3, 3), 2, TERNARY, 0.35, 0.43, 0.42),
     "conv3x3_16to32_13x13_35": ((13, 13, 16), 32, (3, 3), 1, TERNARY, 0.35, 0.49, 0.48),
@@ -244,7 +244,7 @@ def counted(name: str, rectified: bool) -> ArmCase:
     return ArmCase(f"{name}{'_relu' if rectified else ''}", case, blob, is_counted=True)
 
 
-# The same on other cores, for any zero point.
+# The same on other cores, for any output zero point.
 OTHER_LIMITS = {
     "mps3-an547": {
         "conv3x3_16to32_16x16_35": 0.22,
@@ -253,19 +253,25 @@ OTHER_LIMITS = {
         "conv3x3_16to32_16x16_quinary_60": 0.36,
     },
     "mps2-an385-m0": {
-        "conv3x3_16to32_16x16_35": 0.90,
+        "conv3x3_16to32_16x16_35": 0.88,
         "conv3x3_16to32_16x16_20": 0.77,
         "conv3x3_16to32_16x16_quinary_60": 1.35,
     },
-    "mps2-an385": {"conv3x3_16to32_16x16_35": 0.75},
+    "mps2-an385": {"conv3x3_16to32_16x16_35": 0.72},
+}
+# With a fused ReLU.
+OTHER_RELU_LIMITS = {
+    "mps3-an547": {"conv3x3_16to32_16x16_20": 0.17},
+    "mps2-an385-m0": {"conv3x3_16to32_16x16_35": 0.80, "conv3x3_16to32_16x16_20": 0.69},
+    "mps2-an385": {"conv3x3_16to32_16x16_35": 0.72},
 }
 
 
 @IN_QEMU
 @pytest.mark.parametrize("board", OTHER_LIMITS)
 def test_the_other_arms_execute_no_more_instructions_than_promised(tmp_path: Path, board: str) -> None:
-    limits = OTHER_LIMITS[board]
-    cases = [counted(name, False) for name in limits]
+    limits = OTHER_LIMITS[board] | {f"{name}_relu": limit for name, limit in OTHER_RELU_LIMITS[board].items()}
+    cases = [counted(name.removesuffix("_relu"), name.endswith("_relu")) for name in limits]
     run = run_cases(BOARDS[board], KERNELS, cases, tmp_path)
     shares = {item.name: run.insns[item.name] / item.case.layer.macs for item in cases}
     assert not {name: round(share, 3) for name, share in shares.items() if share > limits[name]}

@@ -136,10 +136,11 @@ def _dsp_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
 
 
 def _dsp_conv2d_runs(layer: Conv, rows: _Rows) -> int:
-    """A tile of 16 pixels, constants, and kernel rows: one of padding, four gathered."""
+    """A tile of 16 pixels, constants, outputs where pixels are fewer, and kernel rows: one of padding, four gathered."""
     neighbours = layer.dilation[1] == 1 or layer.kernel[1] == 1
     kernel_row = 0 if neighbours and _windows_inside(layer) else _align4(layer.kernel[1] * layer.input[2])
-    return _DSP_LANES * rows.length + _DSP_CHANNEL_BYTES * rows.count + 5 * kernel_row
+    staged = _DSP_LANES * rows.count if layer.output[0] * layer.output[1] < _DSP_LANES else 0
+    return _DSP_LANES * rows.length + _DSP_CHANNEL_BYTES * rows.count + staged + 5 * kernel_row
 
 
 def _swar_conv2d(layer: Conv, rows: _Rows) -> int:
@@ -170,9 +171,18 @@ def _mve_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
     return scratch_mve.depthwise_bytes(layer, rows.tile if rows.unpacked else None) + _unaligned_rows(rows)
 
 
-def _tile_and_constants(layer: Conv, rows: _Rows) -> int:
-    """A line of 16 bytes for each position of the window (8 pixels or 16), and constants."""
-    return 16 * rows.length + 16 * rows.count
+def _swar_conv2d_runs(layer: Conv, rows: _Rows) -> int:
+    return _tile_and_constants(layer, rows, 8)
+
+
+def _mve_conv2d_runs(layer: Conv, rows: _Rows) -> int:
+    return _tile_and_constants(layer, rows, 16)
+
+
+def _tile_and_constants(layer: Conv, rows: _Rows, lanes: int) -> int:
+    """A line of 16 bytes for each position of the window, constants, and outputs where pixels are fewer than lanes."""
+    staged = lanes * rows.count if layer.output[0] * layer.output[1] < lanes else 0
+    return 16 * rows.length + 16 * rows.count + staged
 
 
 _NESTED = ("dense8_nested", "nary_nested")
@@ -190,8 +200,8 @@ _FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("dsp", "conv2d_dense8_nested"): _dsp_conv2d_dense8_nested,
     ("dsp", "conv2d_nary_nested"): _dsp_conv2d_nary_nested,
     **{("dsp", f"fully_connected_{name}"): _dsp_fully_connected_nested for name in _NESTED},
-    ("swar", "conv2d_runs"): _tile_and_constants,
-    ("mve", "conv2d_runs"): _tile_and_constants,
+    ("swar", "conv2d_runs"): _swar_conv2d_runs,
+    ("mve", "conv2d_runs"): _mve_conv2d_runs,
     ("swar", "conv2d"): _swar_conv2d,
     ("swar", "depthwise_conv2d"): _swar_depthwise_conv2d,
     ("swar", "fully_connected"): _ref_rows,

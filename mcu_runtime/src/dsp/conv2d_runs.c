@@ -12,14 +12,16 @@
 
 enum { LANES = HWCMP_DSP_LANES, GROUP = 4, MOST_LOG_SCALE = 8 };
 
-/* Scratch, each part a multiple of 4 bytes: tile | constants | one kernel row of padding | four gathered kernel rows,
- * the last two unless every kernel row of every window is a run of input bytes. */
+/* Scratch, each part a multiple of 4 bytes: tile | constants | outputs of 16 pixels, of a layer that has fewer | one
+ * kernel row of padding | four gathered kernel rows, the last two unless every kernel row of every window is a run of
+ * input bytes. */
 typedef struct {
     const hwcmp_conv_params *params;
     const int8_t *input, *outside;
     int8_t *tile, *gathered;
     int32_t pixels;
-    uint32_t run; /* bytes of a kernel row of one window */
+    uint32_t run;     /* bytes of a kernel row of one window */
+    bool is_in_order; /* windows are the pixels of the input one after the other */
 } lane_source;
 
 /* Input coordinates of the first tap of a lane's window. */
@@ -41,16 +43,32 @@ static bool are_runs_of_input(const hwcmp_conv_params *params)
                              params->dilation_w, params->input.w);
 }
 
+static bool is_in_order(const hwcmp_conv_params *params)
+{
+    return params->kernel_h == 1 && params->kernel_w == 1 && params->stride_h == 1 && params->stride_w == 1 &&
+           params->output.w == params->input.w && are_runs_of_input(params);
+}
+
+static int32_t pixels_of(const hwcmp_conv_params *params)
+{
+    return (int32_t)params->output.h * params->output.w;
+}
+
+static size_t staged_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
+{
+    return pixels_of(params) < LANES ? LANES * (size_t)weights->rows : 0U;
+}
+
 size_t hwcmp_conv2d_runs_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
 {
     return LANES * (size_t)weights->row_length + sizeof(hwcmp_dsp_run_channel) * weights->rows +
-           (are_runs_of_input(params) ? 0U : (1U + GROUP) * run_bytes(params));
+           staged_bytes(params, weights) + (are_runs_of_input(params) ? 0U : (1U + GROUP) * run_bytes(params));
 }
 
 /* ---- the tile ----------------------------------------------------------------------------------------- */
 
-/* Bytes 0 to 3 of four words to four lines of the tile. */
-static inline void put_transposed(int8_t *to, uint32_t a, uint32_t b, uint32_t c, uint32_t d)
+/* Bytes 0 to 3 of four words to four lines of the tile; returns the place of the next line. */
+static inline int8_t *put_transposed(int8_t *to, uint32_t a, uint32_t b, uint32_t c, uint32_t d)
 {
     const uint32_t ab = (a ^ (b << 8)) & 0xFF00FF00U;
     const uint32_t cd = (c ^ (d << 8)) & 0xFF00FF00U;
@@ -60,14 +78,15 @@ static inline void put_transposed(int8_t *to, uint32_t a, uint32_t b, uint32_t c
     b ^= ab >> 8;
     c ^= cd;
     d ^= cd >> 8;
-    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(line) : "r"(a), "r"(c));
-    hwcmp_dsp_store(to, line);
     __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(line) : "r"(b), "r"(d));
     hwcmp_dsp_store(to + LANES, line);
     __asm__("pkhtb %0, %2, %1, asr #16" : "=r"(line) : "r"(a), "r"(c));
     hwcmp_dsp_store(to + 2 * LANES, line);
     __asm__("pkhtb %0, %2, %1, asr #16" : "=r"(line) : "r"(b), "r"(d));
     hwcmp_dsp_store(to + 3 * LANES, line);
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(line) : "r"(a), "r"(c));
+    __asm__ volatile("str %1, [%0], #64" : "+r"(to) : "r"(line) : "memory");
+    return to;
 }
 
 /* `count` bytes from each of four places to as many lines of the tile. A rest of fewer than four is put once more with
@@ -81,8 +100,7 @@ static HWCMP_NOINLINE void put_lines(int8_t *to, const int8_t *const from[GROUP]
     const int8_t *end = a + (count & ~3U);
 
     while (a != end) {
-        put_transposed(to, hwcmp_dsp_load(a), hwcmp_dsp_load(b), hwcmp_dsp_load(c), hwcmp_dsp_load(d));
-        to += GROUP * LANES;
+        to = put_transposed(to, hwcmp_dsp_load(a), hwcmp_dsp_load(b), hwcmp_dsp_load(c), hwcmp_dsp_load(d));
         a += GROUP;
         b += GROUP;
         c += GROUP;
@@ -271,6 +289,24 @@ static void move_down(int8_t *to, const int8_t *from, uint32_t lines)
     }
 }
 
+/* The same for windows in order; lanes beyond the last pixel repeat it. */
+static void fill_tile_in_order(const lane_source *source, int32_t first_pixel)
+{
+    const uint32_t depth = source->run;
+    const int8_t *pixel = source->input + (uint32_t)first_pixel * depth;
+    int32_t left = source->pixels - first_pixel;
+
+    for (int8_t *to = source->tile; to != source->tile + LANES; to += GROUP) {
+        const int8_t *from[GROUP];
+        for (int32_t i = 0; i < GROUP; i++) {
+            from[i] = pixel;
+            left--;
+            pixel += left > 0 ? depth : 0U;
+        }
+        put_lines(to, from, depth);
+    }
+}
+
 /* The tile of 16 pixels from `first_pixel` on; the last `kept` kernel rows of the tile are its first. */
 static void fill_tile(const lane_source *source, int32_t first_pixel, int32_t kept)
 {
@@ -300,40 +336,43 @@ static void fill_tile(const lane_source *source, int32_t first_pixel, int32_t ke
 
 /* ---- constants ---------------------------------------------------------------------------------------- */
 
-static hwcmp_dsp_run_channel channel_at(const hwcmp_output_stage *stage, int32_t ch, uint32_t row_length,
-                                        bool is_literal)
+/* GENERAL or LITERAL. */
+static HWCMP_NOINLINE hwcmp_dsp_run_channel channel_at(const hwcmp_output_stage *stage, int32_t ch, uint32_t row_length)
 {
     const hwcmp_dsp_channel plain = hwcmp_dsp_channel_at(stage, ch, row_length);
-    const int32_t shift = stage->channels->shift[stage->channels->channel_step == 0U ? 0 : ch];
-    const int32_t d = HWCMP_DSP_RECTIFIED_SHIFT - plain.shift;
-    hwcmp_dsp_run_channel channel = {plain.bias, plain.multiplier, 0, 0, 0, HWCMP_DSP_LITERAL, 0};
+    hwcmp_dsp_run_channel channel = {plain.multiplier, plain.offset, HWCMP_DSP_LITERAL, plain.bias};
 
-    if (plain.shift == 0 || is_literal) {
-        channel.offset = (int32_t)(((uint32_t)shift << 16) | ((uint32_t)stage->zero_point & 0xFFFFU));
-        return channel;
+    if (plain.shift != 0) {
+        channel.how = HWCMP_DSP_GENERAL | ((uint32_t)plain.shift << 8) | 1U;
+        channel.bias = 2 * plain.bias;
     }
-    channel.how = HWCMP_DSP_GENERAL;
-    channel.log_scale = 1;
-    channel.offset = plain.offset;
-    channel.shift = (uint8_t)plain.shift;
-    /* |bias| + row_length * 2^14 bounds the sum; times 2^(d+1) it must stay below 2^31; values times 2^8 fit 16 bits */
-    if (stage->low >= stage->zero_point && d >= 1 && d < MOST_LOG_SCALE) {
-        const int32_t limit = (INT32_C(1) << (30 - d)) - (int32_t)(row_length << 14);
-        if (plain.bias < limit && plain.bias > -limit) {
-            channel.how = HWCMP_DSP_RECTIFIED;
-            channel.log_scale = (uint8_t)(d + 1);
-            channel.offset = (1 << (d - 1)) + ((2 * stage->zero_point + 1) * (1 << (HWCMP_DSP_RECTIFIED_SHIFT - 1)));
-        }
-    }
-    channel.bias = (int32_t)((uint32_t)plain.bias << channel.log_scale);
     return channel;
 }
 
-static HWCMP_NOINLINE void prepare_channels(hwcmp_dsp_run_channel *channels, const hwcmp_output_stage *stage,
-                                            const hwcmp_weights *weights, bool is_literal)
+/* |bias| + row_length * 2^14 bounds a sum; times 2^(d+1) it must stay below 2^31, and group values times 2^8 fit 16
+ * bits. */
+static HWCMP_NOINLINE void prepare_channels(hwcmp_dsp_run_channel *table, const hwcmp_output_stage *stage,
+                                            const hwcmp_weights *weights)
 {
+    const hwcmp_channels *constants = stage->channels;
+    const uint32_t most = weights->row_length < 65536U ? weights->row_length << 14 : UINT32_C(1) << 30;
+    const int32_t offset = (2 * stage->zero_point + 1) * (1 << (HWCMP_DSP_RECTIFIED_SHIFT - 1));
+    const uint32_t limit_d = stage->low >= stage->zero_point ? MOST_LOG_SCALE - 1U : 0U;
+    uint32_t entry = 0;
+
     for (int32_t ch = 0; ch < weights->rows; ch++) {
-        channels[ch] = channel_at(stage, ch, weights->row_length, is_literal);
+        const int32_t bias = constants->bias[ch];
+        const uint32_t reach = (bias < 0 ? 0U - (uint32_t)bias : (uint32_t)bias) + most;
+        const int32_t multiplier = constants->multiplier[entry];
+        const uint32_t less_d = (uint32_t)(HWCMP_DSP_RECTIFIED_SHIFT - 1 + constants->shift[entry]);
+        if (less_d < limit_d && reach >> (29U - less_d) == 0U && multiplier >= 0) {
+            const hwcmp_dsp_run_channel channel = {multiplier, (1 << less_d) + offset,
+                                                   HWCMP_DSP_RECTIFIED | (less_d + 2U), bias * (4 << less_d)};
+            table[ch] = channel;
+        } else {
+            table[ch] = channel_at(stage, ch, weights->row_length);
+        }
+        entry += constants->channel_step;
     }
 }
 
@@ -353,29 +392,38 @@ hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv
     const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
                                       params->activation_max};
     const hwcmp_runs_shape shape = hwcmp_runs_shape_of(weights);
-    const int32_t pixels = (int32_t)params->output.h * params->output.w;
+    const int32_t pixels = pixels_of(params);
     const bool pads = !are_runs_of_input(params);
     int8_t *const tile = scratch->buf;
     hwcmp_dsp_run_channel *table = (void *)(tile + LANES * (size_t)weights->row_length);
-    int8_t *const rest = (int8_t *)(table + weights->rows);
+    int8_t *const staged = (int8_t *)(table + weights->rows);
+    int8_t *const rest = staged + staged_bytes(params, weights);
     const lane_source source = {.params = params, .input = input, .outside = pads ? rest : input, .tile = tile,
                           .gathered = rest + run_bytes(params), .pixels = pixels,
-                          .run = (uint32_t)params->kernel_w * (uint32_t)params->input.c};
+                          .run = (uint32_t)params->kernel_w * (uint32_t)params->input.c,
+                          .is_in_order = is_in_order(params)};
     hwcmp_dsp_lanes_job job = {.groups = weights->payload, .tile = tile, .segment_bytes = LANES * shape.width,
-                               .channel = table, .end = table + weights->rows, .output = output,
-                               .pixel_step = weights->rows,
-                               .marks = HWCMP_DSP_FIRST_GROUP | (hwcmp_runs_is_wide(&shape) ? HWCMP_DSP_WIDE : 0U),
-                               .pixels = (uint32_t)hwcmp_min(pixels, LANES)};
+                               .channel = table, .end = table + weights->rows, .output = staged,
+                               .pixel_step = weights->rows, .is_wide = hwcmp_runs_is_wide(&shape) ? 1U : 0U};
     hwcmp_lane_blocks blocks = hwcmp_lane_blocks_of(params, LANES);
 
-    prepare_channels(table, &stage, weights, pixels < LANES);
+    prepare_channels(table, &stage, weights);
     for (size_t i = 0; pads && i < run_bytes(params); i += 4U) {
         hwcmp_dsp_store(rest + i, ((uint32_t)params->input_zero_point & 0xFFU) * 0x01010101U);
     }
     while (hwcmp_lane_blocks_next(&blocks, params)) {
-        fill_tile(&source, blocks.first, blocks.kept);
-        job.output = output + (uint32_t)blocks.first * job.pixel_step;
+        if (source.is_in_order) {
+            fill_tile_in_order(&source, blocks.first);
+        } else {
+            fill_tile(&source, blocks.first, blocks.kept);
+        }
+        if (pixels >= LANES) {
+            job.output = output + (uint32_t)blocks.first * job.pixel_step;
+        }
         hwcmp_dsp_run_lanes(&job);
+    }
+    if (pixels < LANES) {
+        copy(output, staged, (uint32_t)pixels * weights->rows);
     }
     hwcmp_dsp_activate(output, (uint32_t)pixels * weights->rows, stage.low, stage.high);
     return HWCMP_OK;

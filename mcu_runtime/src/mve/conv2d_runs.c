@@ -10,11 +10,16 @@
 
 enum { LANES = HWCMP_MVE_LANES };
 
-/* Scratch: tile | constants. */
+static int32_t pixels_of(const hwcmp_conv_params *params)
+{
+    return (int32_t)params->output.h * params->output.w;
+}
+
+/* Scratch: tile | constants | outputs of 16 pixels, of a layer that has fewer. */
 size_t hwcmp_conv2d_runs_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
 {
-    (void)params;
-    return LANES * (size_t)weights->row_length + sizeof(hwcmp_mve_channel) * weights->rows;
+    const size_t staged = pixels_of(params) < LANES ? LANES * (size_t)weights->rows : 0U;
+    return LANES * (size_t)weights->row_length + sizeof(hwcmp_mve_channel) * weights->rows + staged;
 }
 
 /* ---- the tile ----------------------------------------------------------------------------------------- */
@@ -116,13 +121,13 @@ hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv
                                       params->activation_max};
     const hwcmp_runs_shape shape = hwcmp_runs_shape_of(weights);
     hwcmp_lane_blocks blocks = hwcmp_lane_blocks_of(params, LANES);
-    const bool is_literal = blocks.pixels < LANES || weights->rows > HWCMP_MVE_LANES_MAX_DEPTH;
+    const bool is_literal = weights->rows > HWCMP_MVE_LANES_MAX_DEPTH;
     int8_t *const tile = scratch->buf;
     hwcmp_mve_channel *table = (void *)(tile + LANES * (size_t)weights->row_length);
     hwcmp_mve_lanes_job job = {.groups = weights->payload, .tile = tile, .segment_bytes = LANES * shape.width,
-                               .channel = table, .end = table + weights->rows, .pixel_step = weights->rows,
+                               .channel = table, .end = table + weights->rows,
+                               .output = (int8_t *)(table + weights->rows), .pixel_step = weights->rows,
                                .is_wide = hwcmp_runs_is_wide(&shape) ? 1U : 0U,
-                               .pixels = (uint32_t)hwcmp_min(blocks.pixels, LANES),
                                .low = stage.low, .high = stage.high};
 
     for (uint32_t i = 0; i < 8U; i++) {
@@ -133,8 +138,13 @@ hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv
     }
     while (hwcmp_lane_blocks_next(&blocks, params)) {
         fill_tile(params, input, &blocks, tile);
-        job.output = output + (uint32_t)blocks.first * weights->rows;
+        if (blocks.pixels >= LANES) {
+            job.output = output + (uint32_t)blocks.first * weights->rows;
+        }
         hwcmp_mve_run_lanes(&job);
+    }
+    if (blocks.pixels < LANES) {
+        memcpy(output, job.output, (uint32_t)blocks.pixels * weights->rows);
     }
     return HWCMP_OK;
 }

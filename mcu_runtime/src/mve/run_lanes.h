@@ -21,19 +21,18 @@ typedef struct {
     uint32_t segment_bytes;           /*  8: of the tile, from segment to segment */
     const hwcmp_mve_channel *channel; /* 12: constants of the first row */
     const hwcmp_mve_channel *end;     /* 16: behind those of the last row */
-    int8_t *output;                   /* 20: first pixel, first row's channel */
+    int8_t *output;                   /* 20: 16 pixels, first row's channel */
     uint32_t pixel_step;              /* 24: bytes from pixel to pixel */
     uint32_t is_wide;                 /* 28: gaps of 8 bits */
-    uint32_t pixels;                  /* 32: 16, or fewer, and then the constants have shift 0 */
-    int32_t low, high;                /* 36, 40 */
-    uint16_t offsets[8];              /* 44: of eight pixels */
+    int32_t low, high;                /* 32, 36 */
+    uint16_t offsets[8];              /* 40: of eight pixels */
 } hwcmp_mve_lanes_job;
 
 HWCMP_MVE_SHARED void hwcmp_mve_finish_lanes(const int32_t *sums, const hwcmp_mve_channel *channel, int8_t *output,
                                              const hwcmp_mve_lanes_job *job);
 HWCMP_MVE_NAKED void hwcmp_mve_run_lanes(const hwcmp_mve_lanes_job *job);
 
-/* Channels for which the short requantization is not exact, and blocks of fewer pixels. The sums contain the bias. */
+/* Channels for which the short requantization is not exact. The sums contain the bias. */
 HWCMP_MVE_SHARED __attribute__((used)) void hwcmp_mve_finish_lanes(const int32_t *sums,
                                                                    const hwcmp_mve_channel *channel, int8_t *output,
                                                                    const hwcmp_mve_lanes_job *job)
@@ -41,7 +40,7 @@ HWCMP_MVE_SHARED __attribute__((used)) void hwcmp_mve_finish_lanes(const int32_t
     const int32_t shift = channel->offset >> 16;
     const int32_t zero_point = (int16_t)(channel->offset & 0xFFFF);
 
-    for (uint32_t i = 0; i < job->pixels; i++) {
+    for (uint32_t i = 0; i < HWCMP_MVE_LANES; i++) {
         const int32_t scaled = hwcmp_requantize(sums[i], channel->multiplier, shift);
         *output = (int8_t)hwcmp_clamp(hwcmp_wrap_add(scaled, zero_point), job->low, job->high);
         output += job->pixel_step;
@@ -169,8 +168,8 @@ HWCMP_MVE_NAKED void hwcmp_mve_run_lanes(const hwcmp_mve_lanes_job *job HWCMP_MV
         "ldrd r0, r8, [r5], #16\n\t"
         "cmp r9, #0\n\t"
         "beq 7f\n\t"
-        "ldrd r2, r12, [r10, #36]\n\t"
-        "vldrh.16 q0, [r10, #44]\n\t"
+        "ldrd r2, r12, [r10, #32]\n\t"
+        "vldrh.16 q0, [r10, #40]\n\t"
         HWCMP_MVE_RUN_OUT("q4", "q5")
         "vdup.16 q4, r2\n\t"
         "vdup.16 q5, r12\n\t"

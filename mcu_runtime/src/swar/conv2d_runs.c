@@ -15,11 +15,16 @@ typedef struct {
     int32_t y, x;
 } lane_place;
 
-/* Scratch: tile | constants. */
+static int32_t pixels_of(const hwcmp_conv_params *params)
+{
+    return (int32_t)params->output.h * params->output.w;
+}
+
+/* Scratch: tile | constants | outputs of 8 pixels, of a layer that has fewer. */
 size_t hwcmp_conv2d_runs_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
 {
-    (void)params;
-    return LINE_BYTES * (size_t)weights->row_length + sizeof(hwcmp_swar_channel) * weights->rows;
+    const size_t staged = pixels_of(params) < LANES ? LANES * (size_t)weights->rows : 0U;
+    return LINE_BYTES * (size_t)weights->row_length + sizeof(hwcmp_swar_channel) * weights->rows + staged;
 }
 
 /* ---- the tile ----------------------------------------------------------------------------------------- */
@@ -165,20 +170,6 @@ static void fill_tile(const hwcmp_conv_params *params, const int8_t *input, cons
 
 /* ---- the layer ---------------------------------------------------------------------------------------- */
 
-/* Shift 0 sends a channel to hwcmp_swar_finish_lanes(). */
-static hwcmp_swar_channel channel_at(const hwcmp_output_stage *stage, int32_t ch, uint32_t row_length,
-                                     bool is_literal)
-{
-    hwcmp_swar_channel channel = hwcmp_swar_channel_at(stage, ch, row_length);
-
-    if (is_literal) {
-        const int32_t shift = stage->channels->shift[stage->channels->channel_step == 0U ? 0 : ch];
-        channel.offset = (int32_t)(((uint32_t)shift << 16) | ((uint32_t)stage->zero_point & 0xFFFFU));
-        channel.shift = 0;
-    }
-    return channel;
-}
-
 hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
                                   const hwcmp_weights *weights, const hwcmp_channels *channels, const int8_t *input,
                                   int8_t *output)
@@ -197,17 +188,22 @@ hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv
     int8_t *const tile = scratch->buf;
     hwcmp_swar_channel *table = (void *)(tile + LINE_BYTES * (size_t)weights->row_length);
     hwcmp_swar_lanes_job job = {.groups = weights->payload, .tile = tile, .segment_bytes = LINE_BYTES * shape.width,
-                                .channel = table, .end = table + weights->rows, .output = output,
-                                .pixel_step = weights->rows, .is_wide = hwcmp_runs_is_wide(&shape) ? 1U : 0U,
-                                .pixels = (uint32_t)hwcmp_min(blocks.pixels, LANES)};
+                                .channel = table, .end = table + weights->rows,
+                                .output = (int8_t *)(table + weights->rows), .pixel_step = weights->rows,
+                                .is_wide = hwcmp_runs_is_wide(&shape) ? 1U : 0U, .floor = hwcmp_swar_floor(&stage)};
 
     for (int32_t ch = 0; ch < weights->rows; ch++) {
-        table[ch] = channel_at(&stage, ch, weights->row_length, blocks.pixels < LANES);
+        table[ch] = hwcmp_swar_channel_at(&stage, ch, weights->row_length);
     }
     while (hwcmp_lane_blocks_next(&blocks, params)) {
         fill_tile(params, input, &blocks, tile);
-        job.output = output + (uint32_t)blocks.first * weights->rows;
+        if (blocks.pixels >= LANES) {
+            job.output = output + (uint32_t)blocks.first * weights->rows;
+        }
         hwcmp_swar_run_lanes(&job);
+    }
+    if (blocks.pixels < LANES) {
+        memcpy(output, job.output, (uint32_t)blocks.pixels * weights->rows);
     }
     hwcmp_swar_activate(output, (uint32_t)blocks.pixels * weights->rows, stage.low, stage.high);
     return HWCMP_OK;

@@ -80,6 +80,26 @@ static inline int32_t hwcmp_swar_high_mul(int32_t a, int32_t m)
     "eors r0, r1\n"               \
     "0:\n\t"
 
+/* The same without the last step for 0 < r0, to r1: no sign, and it can only be too large. */
+#define HWCMP_SWAR_SCALE_POSITIVE \
+    "lsls r2, r0, #17\n\t"        \
+    "lsrs r2, r2, #17\n\t"        \
+    "movs r3, r2\n\t"             \
+    "muls r3, r4\n\t"             \
+    "lsrs r3, r3, #15\n\t"        \
+    "muls r2, r5\n\t"             \
+    "adds r2, r2, r3\n\t"         \
+    "lsrs r1, r0, #15\n\t"        \
+    "movs r3, r1\n\t"             \
+    "muls r3, r4\n\t"             \
+    "adds r2, r2, r3\n\t"         \
+    "add r2, r12\n\t"             \
+    "lsrs r2, r2, #16\n\t"        \
+    "muls r1, r6\n\t"             \
+    "adds r1, r1, r2\n\t"         \
+    "add r1, lr\n\t"              \
+    "asrs r1, r7\n\t"
+
 /* One activation for four rows, 14 instructions: r1 x, r2-r4 r6 rows, r5 activation, r7 weight. Pointers are moved to
  * their ends and indexed by r0, which goes up from -length. */
 #define HWCMP_SWAR_BEGIN_ELEMENTS \

@@ -34,6 +34,14 @@ static inline int32_t hwcmp_swar_high_mul(int32_t a, int32_t m)
     "asrs r2, r6\n\t"                    \
     "ssat r0, #8, r2\n\t"
 
+/* The same without saturation for 0 < r0, to r1. */
+#define HWCMP_SWAR_SCALE_POSITIVE        \
+    "mov r2, r5\n\t"                     \
+    "lsls r0, r0, #1\n\t"                \
+    "mov r1, r12\n\t"                    \
+    "smlal r1, r2, r0, r4\n\t"           \
+    "asr r1, r2, r6\n\t"
+
 /* One activation for four rows, 9 instructions: r0 end of x, r1 x, r2-r4 r6 rows, r5 activation, r7 weight. */
 #define HWCMP_SWAR_BEGIN_ELEMENTS "adds r0, r0, r1\n\t"
 #define HWCMP_SWAR_ELEMENT               \

@@ -21,29 +21,32 @@ typedef struct {
     uint32_t segment_bytes;            /*  8: of the tile, from segment to segment */
     const hwcmp_swar_channel *channel; /* 12: constants of the first row */
     const hwcmp_swar_channel *end;     /* 16: behind those of the last row */
-    int8_t *output;                    /* 20: first pixel, first row's channel */
+    int8_t *output;                    /* 20: 8 pixels, first row's channel */
     uint32_t pixel_step;               /* 24: bytes from pixel to pixel */
     uint32_t is_wide;                  /* 28: gaps of 8 bits */
-    uint32_t pixels;                   /* 32: 8, or fewer, and then the constants have shift 0 */
+    int32_t floor;                     /* 32: output zero point if outputs below it do not matter, or above int8 */
 } hwcmp_swar_lanes_job;
 
-/* What the end of the stack frame holds: sums with the bias. */
-typedef struct {
-    uint32_t pixels;
-    int32_t sums[HWCMP_SWAR_LANES];
-} hwcmp_swar_lane_sums;
+enum { HWCMP_SWAR_NO_FLOOR = 128 };
 
-HWCMP_SWAR_SHARED void hwcmp_swar_finish_lanes(const hwcmp_swar_lane_sums *lanes, const hwcmp_swar_channel *channel,
-                                               int8_t *output, uint32_t pixel_step);
+/* Where the activation's lower end is at or above the output zero point z, a sum that is not positive becomes z, and
+ * others need no correction for their sign. */
+static inline int32_t hwcmp_swar_floor(const hwcmp_output_stage *stage)
+{
+    return stage->low >= stage->zero_point ? stage->zero_point : HWCMP_SWAR_NO_FLOOR;
+}
+
+HWCMP_SWAR_SHARED void hwcmp_swar_finish_lanes(const int32_t *sums, const hwcmp_swar_channel *channel, int8_t *output,
+                                               uint32_t pixel_step);
 HWCMP_SWAR_NAKED void hwcmp_swar_run_lanes(const hwcmp_swar_lanes_job *job);
 
-/* Channels for which hwcmp_swar_scale() is not exact, and blocks of fewer pixels. */
-HWCMP_SWAR_SHARED __attribute__((used)) void hwcmp_swar_finish_lanes(const hwcmp_swar_lane_sums *lanes,
+/* Channels for which hwcmp_swar_scale() is not exact. The sums contain the bias. */
+HWCMP_SWAR_SHARED __attribute__((used)) void hwcmp_swar_finish_lanes(const int32_t *sums,
                                                                      const hwcmp_swar_channel *channel,
                                                                      int8_t *output, uint32_t pixel_step)
 {
-    for (uint32_t i = 0; i < lanes->pixels; i++) {
-        *output = hwcmp_swar_scale_literally(lanes->sums[i], channel->multiplier, channel->offset >> 16,
+    for (uint32_t i = 0; i < HWCMP_SWAR_LANES; i++) {
+        *output = hwcmp_swar_scale_literally(sums[i], channel->multiplier, channel->offset >> 16,
                                              (int16_t)(channel->offset & 0xFFFF));
         output += pixel_step;
     }
@@ -151,14 +154,31 @@ HWCMP_SWAR_SHARED __attribute__((used)) void hwcmp_swar_finish_lanes(const hwcmp
     "ldr r3, [r0, #" high "]\n\t" \
     "adds r3, r3, r1\n\t"        \
     "str r3, [r0, #" high "]\n\t"
-#define HWCMP_SWAR_RUN_TAKE(sums) \
-    "add r0, sp, #" sums "\n\t"  \
-    "ldmia r0!, {r1-r4}\n\t"     \
-    HWCMP_SWAR_SET_SUMS("r1", "r2", "r3", "r4") \
-    "ldr r3, [sp, #16]\n\t"
+/* The sum in the stack slot `sum` to the output at r8, which is then r9 bytes behind it. */
+#define HWCMP_SWAR_RUN_OUT(sum)  \
+    "ldr r0, [sp, #" sum "]\n\t" \
+    HWCMP_SWAR_SCALE             \
+    "mov r1, r8\n\t"             \
+    "strb r0, [r1]\n\t"          \
+    "add r8, r9\n\t"
+/* The same with the floor in r11. */
+#define HWCMP_SWAR_RUN_FLOOR_OUT(sum) \
+    "ldr r0, [sp, #" sum "]\n\t" \
+    "mov r1, r11\n\t"            \
+    "cmp r0, #0\n\t"             \
+    "ble 0f\n\t"                 \
+    HWCMP_SWAR_SCALE_POSITIVE    \
+    "cmp r1, #127\n\t"           \
+    "ble 0f\n\t"                 \
+    "movs r1, #127\n"            \
+    "0:\n\t"                     \
+    "mov r0, r8\n\t"             \
+    "strb r1, [r0]\n\t"          \
+    "add r8, r9\n\t"
+#define HWCMP_SWAR_RUN_EIGHT(OUT) OUT("48") OUT("52") OUT("56") OUT("60") OUT("64") OUT("68") OUT("72") OUT("76")
 
-/* Stack: 0 next group, 4 tile of the segment, 8..35 the job from `tile` to `is_wide`, whose channel and output move on,
- * 36 output of pixel 4, 40 head, 44..79 hwcmp_swar_lane_sums. */
+/* Stack: 0 next group, 4 tile of the segment, 8..39 the job from `tile` on, whose channel and output move on, 40 head,
+ * 48..79 sums with the bias. */
 HWCMP_SWAR_NAKED void hwcmp_swar_run_lanes(const hwcmp_swar_lanes_job *job HWCMP_SWAR_IN_REGISTER)
 {
     __asm__ volatile(
@@ -171,8 +191,7 @@ HWCMP_SWAR_NAKED void hwcmp_swar_run_lanes(const hwcmp_swar_lanes_job *job HWCMP
         "ldmia r0!, {r1-r4}\n\t"
         "stmia r7!, {r1-r4}\n\t"
         "ldmia r0!, {r1-r4}\n\t"
-        "stmia r7!, {r1-r3}\n\t"
-        "str r4, [sp, #44]\n"
+        "stmia r7!, {r1-r4}\n"
         /* a row */
         "1:\n\t"
         "ldr r0, [sp, #16]\n\t"
@@ -224,13 +243,34 @@ HWCMP_SWAR_NAKED void hwcmp_swar_run_lanes(const hwcmp_swar_lanes_job *job HWCMP
         "b 2b\n"
         /* outputs of a row */
         "6:\n\t"
-        HWCMP_SWAR_RUN_TAKE("48")
-        HWCMP_SWAR_FINISH("24", "28")
-        "add r8, r9\n\t"
-        "mov r1, r8\n\t"
-        "str r1, [sp, #36]\n\t"
-        HWCMP_SWAR_RUN_TAKE("64")
-        HWCMP_SWAR_FINISH("36", "28")
+        "ldr r3, [sp, #16]\n\t"
+        "ldmia r3!, {r4-r7}\n\t"
+        "cmp r6, #0\n\t"
+        "bne 0f\n\t"
+        "b 8f\n"
+        "0:\n\t"
+        HWCMP_SWAR_CONSTANTS
+        "ldr r1, [sp, #24]\n\t"
+        "mov r8, r1\n\t"
+        "ldr r1, [sp, #28]\n\t"
+        "mov r9, r1\n\t"
+        "ldr r1, [sp, #36]\n\t"
+        "cmp r1, #127\n\t"
+        "bgt 0f\n\t"
+        "b 7f\n"
+        "0:\n\t"
+        HWCMP_SWAR_RUN_EIGHT(HWCMP_SWAR_RUN_OUT)
+        "b 9f\n"
+        "8:\n\t"
+        "add r0, sp, #48\n\t"
+        "ldr r1, [sp, #16]\n\t"
+        "ldr r2, [sp, #24]\n\t"
+        "ldr r3, [sp, #28]\n\t"
+        "bl hwcmp_swar_finish_lanes\n\t"
+        "b 9f\n"
+        "7:\n\t"
+        "mov r11, r1\n\t"
+        HWCMP_SWAR_RUN_EIGHT(HWCMP_SWAR_RUN_FLOOR_OUT)
         "9:\n\t"
         "ldr r0, [sp, #24]\n\t"
         "adds r0, r0, #1\n\t"
@@ -244,14 +284,7 @@ HWCMP_SWAR_NAKED void hwcmp_swar_run_lanes(const hwcmp_swar_lanes_job *job HWCMP
         "b 1b\n"
         "7:\n\t"
         "add sp, sp, #84\n\t"
-        HWCMP_SWAR_POP_ALL
-        "8:\n\t"
-        "add r0, sp, #44\n\t"
-        "ldr r1, [sp, #16]\n\t"
-        "ldr r2, [sp, #24]\n\t"
-        "ldr r3, [sp, #28]\n\t"
-        "bl hwcmp_swar_finish_lanes\n\t"
-        "b 9b\n");
+        HWCMP_SWAR_POP_ALL);
 }
 
 #endif
