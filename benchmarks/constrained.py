@@ -1,20 +1,23 @@
 """Constrained training against its rivals: accuracy and bytes of weights on the same data with the same epochs.
 
-    python benchmarks/constrained.py [--tasks digits fsdd resnet8] [--data FOLDER] [--checkpoints FOLDER] [--budget-minutes M]
+    python benchmarks/constrained.py [--tasks digits fsdd fsdd_gru resnet8] [--data FOLDER] [--checkpoints FOLDER] [--budget-minutes M]
 
 Arms: float; int8 (the float arm, converted); twn (ternary weight networks: threshold 0.7 mean|w|, closed-form scale per
 layer); ttq ("trained ternary quantization" in style: threshold 0.05 max|w|, one learned magnitude per sign and layer,
 plain straight-through gradients); prune-S (magnitude pruning under one threshold to S percent zeros, int8 values);
-constrained-S (every layer on {-s, 0, +s}); layerwise-S (greedy, at most one point lost on held-out training data).
+constrained-S (all layers but the first and the classifier on {-s, 0, +s}, S percent zeros among these); constrained-all-S
+(every layer); layerwise-S (S percent zeros under one threshold, then greedy, at most one point lost on held-out data).
 
 A fold counts as a seed; all arms of a fold start from one base network. Accuracy is that of the int8 model on the test
-fold, by the generated C (float: of the float model). Rows are written as they finish and never recomputed; a row that
-is not there prints "not run".
+fold, by the generated C (float: of the float model). Every exported model is run on a few test samples as a host library
+and on an emulated Cortex-M4, too; an output that differs from the oracle's fails the arm. Formats are chosen for the
+fewest bytes of weights. Rows are written as they finish and never recomputed; a row that is not there prints "not run".
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -33,12 +36,16 @@ import keras_hwcompress as hwc
 from keras_hwcompress.digits import quantize_images
 from keras_hwcompress.report.conversion import ConversionReport
 from keras_hwcompress.runners.host import HostLibrary
+from keras_hwcompress.runners.oracle import run_oracle
+from keras_hwcompress.runners.qemu import run_qemu
 from keras_hwcompress.tflite.reader import read_model
 from keras_hwcompress.training import Rule
 
 KEYS = ("task", "fold", "arm")
-VALUES = ("accuracy", "float_accuracy", "weight_bytes", "int8_weight_bytes", "zeros", "constrained", "formats", "epochs", "samples", "note")
+VALUES = ("accuracy", "float_accuracy", "weight_bytes", "int8_weight_bytes", "zeros", "constrained", "formats", "epochs", "samples",
+          "note", "insns", "flash_bytes", "arena_bytes", "mismatches")  # fmt: skip
 MAX_DROP = 0.01
+BOARD, CHECKED = "mps2-an386", 4  # where every model runs, and on how many samples it is compared there
 
 
 @keras.saving.register_keras_serializable(package="hwcmp_benchmarks")
@@ -100,12 +107,15 @@ def pruned(sparsity: float) -> Arm:
     return run
 
 
-def constrained(sparsity: float) -> Arm:
-    """All layers."""
+def constrained(sparsity: float, everything: bool = False) -> Arm:
+    """All layers, or all but those that the uniform baselines spare, too."""
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
         callback = hwc.callbacks.ConstrainedTraining(sparsity=sparsity, batch_norm_data=fold.x[:2000])
-        return train(task, fold, hwc.wrap(base, callback.rule), task.epochs, [callback]), "all", task.epochs
+        spared = () if everything else task.unconstrained
+        model = hwc.wrap(base, [*((name, None) for name in spared), ("*", callback.rule)])
+        layers = " ".join(("all but", *spared)) if spared else "all"
+        return train(task, fold, model, task.epochs, [callback]), layers, task.epochs
 
     return run
 
@@ -118,8 +128,8 @@ def layerwise(sparsity: float) -> Arm:
             result = hwc.compress_layerwise(
                 base, lambda model, epochs, callbacks: train(task, fold, model, epochs, callbacks),
                 validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=MAX_DROP,
-                prune_epochs=task.prune_epochs, epochs=task.step_epochs, batch_norm_data=fold.x[:2000],
-                folder=folder, seed=seed, verbose=0,
+                prune_epochs=task.prune_epochs, epochs=task.step_epochs, group=task.group, order=task.order,
+                batch_norm_data=fold.x[:2000], folder=folder, seed=seed, verbose=0,
             )  # fmt: skip
         epochs = task.prune_epochs + task.step_epochs * len(result.steps)
         return result.model, " ".join(result.constrained) or "none", epochs
@@ -130,7 +140,8 @@ def layerwise(sparsity: float) -> Arm:
 def arms_of(task: Task) -> dict[str, Arm]:
     """The arms by name; int8 is the float arm converted."""
     arms: dict[str, Arm] = {"float": train_float, "twn": uniform(hwc.Nary(3, per="layer")), "ttq": uniform(TtqStyle())}
-    for kind, make in (("prune", pruned), ("constrained", constrained), ("layerwise", layerwise)):
+    everything = functools.partial(constrained, everything=True)
+    for kind, make in (("prune", pruned), ("constrained", constrained), ("constrained-all", everything), ("layerwise", layerwise)):
         arms |= {f"{kind}-{round(100 * sparsity)}": make(sparsity) for sparsity in task.sparsities}
     return arms
 
@@ -139,38 +150,51 @@ def convert(model: keras.Model, fold: Fold) -> tuple[bytes, ConversionReport]:
     """The .tflite file and its report; calibrated on 200 training samples."""
     converter = hwc.Converter.from_keras_model(model)
     converter.representative_dataset = fold.x[:200]
+    converter.scope = "weights"
     return converter.convert(), converter.report
 
 
-def int8_accuracy(tflite: bytes, fold: Fold) -> float:
-    """Of the generated C on the test samples."""
+def run_exported(tflite: bytes, fold: Fold) -> dict[str, object]:
+    """Accuracy of the generated C on the test samples, its size and instructions; a wrong output is an error."""
     graph = read_model(tflite)
-    quantization = graph.tensors[graph.inputs[0]].quantization
-    inputs = quantize_images(fold.x_test, float(quantization.scale[0]), int(quantization.zero_point[0]))
+    tensor = graph.tensors[graph.inputs[0]]
+    scale, zero_point = float(tensor.quantization.scale[0]), int(tensor.quantization.zero_point[0])
+    inputs = quantize_images(fold.x_test, scale, zero_point).reshape(-1, *tensor.shape)
     scores = HostLibrary(graph).run([inputs])[0].reshape(len(inputs), -1)
-    return float(np.mean(scores.argmax(axis=1) == fold.y_test))
+    device = run_qemu(graph, [inputs[:CHECKED]], board=BOARD)
+    expected = run_oracle(graph, [inputs[:CHECKED]], "tflm")[0].reshape(CHECKED, -1)
+    wrong = [int(np.count_nonzero(found.reshape(expected.shape) != expected)) for found in (scores[:CHECKED], device.outputs[0])]
+    if any(wrong):
+        raise hwc.HwcmpError(f"outputs differ from the oracle's: {wrong[0]} on the host, {wrong[1]} on {BOARD}")
+    return {
+        "accuracy": float(np.mean(scores.argmax(axis=1) == fold.y_test)),
+        "insns": device.insns,
+        "flash_bytes": device.flash_bytes,
+        "arena_bytes": device.arena_bytes,
+        "mismatches": sum(wrong),
+    }
 
 
 def row_of(model: keras.Model, fold: Fold) -> dict[str, object]:
     """The measured columns of a trained model."""
     tflite, report = convert(model, fold)
     return {
-        "accuracy": int8_accuracy(tflite, fold),
         "float_accuracy": accuracy(model, fold.x_test, fold.y_test),
         "weight_bytes": report.weight_bytes,
         "int8_weight_bytes": report.int8_weight_bytes,
         "zeros": round(sum(row.zeros for row in report.layers) / report.int8_weight_bytes, 4),
         "formats": " ".join(row.format for row in report.layers),
         "samples": len(fold.y_test),
+        **run_exported(tflite, fold),
     }
 
 
-def _trained(arm: str, base: keras.Model, task: Task, fold: Fold, number: int, folder: Path | None) -> tuple[keras.Model, str, int]:
-    """The trained model of an arm, from the folder if it is there: so that rows can be measured anew without training."""
-    path = None if folder is None else folder / f"{task.name}-{number}-{arm}.keras"
+def _kept(name: str, folder: Path | None, make: Callable[[], tuple[keras.Model, str, int]]) -> tuple[keras.Model, str, int]:
+    """A trained model, from the folder if it is there: so that rows can be measured anew without training."""
+    path = None if folder is None else folder / f"{name}.keras"
     if path is not None and path.exists():
         return keras.models.load_model(path, compile=False), *json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    model, layers, epochs = arms_of(task)[arm](base, task, fold, 1000 * (number + 1))
+    model, layers, epochs = make()
     if path is not None:
         folder.mkdir(parents=True, exist_ok=True)
         path.with_suffix(".json").write_text(json.dumps([layers, epochs]), encoding="utf-8")
@@ -185,18 +209,25 @@ def run_fold(task: Task, number: int, wanted: Sequence[str], results: Results, b
         return
     fold = task.load(number, options.data)
     fold = fold.first(300) if options.smoke else fold
-    base = task.base(fold, number, task, options.checkpoints)
+    base = _kept(f"{task.name}-{number}-base", options.models, lambda: (task.base(fold, number, task, options.checkpoints), "", 0))[0]
     for arm in missing:
         if budget.is_spent:
             return
         print(f"{task.name} fold {number} {arm}", flush=True)
         keras.utils.set_random_seed(100 + number)
-        model, layers, epochs = _trained(arm, base, task, fold, number, options.models)
+        train_arm = functools.partial(arms_of(task)[arm], base, task, fold, 1000 * (number + 1))
+        model, layers, epochs = _kept(f"{task.name}-{number}-{arm}", options.models, train_arm)
+        try:
+            measured = row_of(model, fold)
+        except hwc.HwcmpError as error:
+            print(f"FAILED {task.name} fold {number} {arm}: {error}", flush=True)
+            continue
         note = "smoke test: one epoch, 300 samples, no result" if options.smoke else ""
-        row = {"task": task.name, "fold": number, "arm": arm, "constrained": layers, "epochs": epochs, "note": note, **row_of(model, fold)}
+        row = {"task": task.name, "fold": number, "arm": arm, "constrained": layers, "epochs": epochs, "note": note, **measured}
         if arm == "float":
             results.add({**row, "arm": "int8"})
             row |= {"accuracy": row["float_accuracy"], "weight_bytes": 4 * row["int8_weight_bytes"], "formats": "float32"}
+            row |= dict.fromkeys(("insns", "flash_bytes", "arena_bytes", "mismatches"), "")
         results.add(row)
 
 

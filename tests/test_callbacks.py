@@ -101,7 +101,7 @@ def test_masks_follow_the_global_threshold_and_the_cubic_ramp_exactly_and_then_s
 
 @pytest.mark.parametrize("options", [{}, {"per": "channel", "scale": "closed-form"}, {"levels": 5}, {"levels": 4, "sparsity": 0.0}], ids=str)
 def test_the_strength_reaches_one_and_every_weight_lies_exactly_on_the_grid(options):
-    options = {"sparsity": 0.6, **options}
+    options = {"sparsity": 0.6, "schedule": Schedule(Ramp(0, 0.4, "cubic"), Ramp(0.4, 0.7, "cosine")), **options}
     callback, recorder = ConstrainedTraining(**options, every=1), Recorder()
     model = wrap(randomise(tiny()), callback.rule)
     assert all(float(numpy(layer.strength)) == 0 for _, layer in compressed_layers(model))
@@ -219,7 +219,8 @@ def test_a_layer_that_the_pattern_misses_keeps_its_strength_and_masks_can_be_kep
     fit(model, [ConstrainedTraining(sparsity=0.5, layers=())], epochs=2)
     masks = [numpy(state["mask"]) for *_, state in states(model)]
     assert sum(np.count_nonzero(mask == 0) for mask in masks) > 0
-    fit(model, [ConstrainedTraining(sparsity=None, layers=("ste*",))], epochs=2)
+    kept = Schedule(Ramp(0, 0), Ramp(0, 0.5), masks_until=0.0)
+    fit(model, [ConstrainedTraining(sparsity=None, schedule=kept, layers=("ste*",))], epochs=2)
     assert all(np.array_equal(numpy(state["mask"]), mask) for (*_, state), mask in zip(states(model), masks, strict=True))
     assert {path: float(numpy(layer.strength)) for path, layer in compressed_layers(model)} == {"stem": 1, "body": 0, "head": 0}
     for _, layer, state in states(model)[1:]:
@@ -300,6 +301,11 @@ def test_inputs_are_rounded_to_256_values_of_the_range_seen_and_strip_leaves_the
     assert np.array_equal(numpy(keras.models.load_model(tmp_path / "m.keras")(inputs)), numpy(model(inputs)))
 
 
+def test_masks_follow_until_most_of_the_training_is_over_unless_told_otherwise():
+    assert Schedule().masks_end == 0.8 and Schedule(Ramp(0, 0.9), Ramp(1, 1)).masks_end == 0.9
+    assert Schedule(masks_until=0.5).masks_end == 0.5
+
+
 def test_schedules_survive_serialization_and_hold_their_ends():
     schedule = Schedule(Ramp(0.1, 0.3, "cubic"), Ramp(0.3, 0.9, "linear"), masks_until=0.5)
     copy = keras.saving.deserialize_keras_object(json.loads(json.dumps(keras.saving.serialize_keras_object(schedule))))
@@ -315,7 +321,7 @@ def test_schedules_survive_serialization_and_hold_their_ends():
     (lambda: Ramp(0.5, 0.4), r"a ramp needs 0 <= begin <= end <= 1.*Received: begin=0.5, end=0.4"),
     (lambda: Ramp(0, 1, "steep"), r"shape must be one of \('linear', 'cosine', 'cubic'\). Received: shape='steep'"),
     (lambda: Schedule(Ramp(0, 0.5), Ramp(0.4, 1)), r"strength.begin >= sparsity.end. Received: strength.begin=0.4, sparsity.end=0.5"),
-    (lambda: Schedule(masks_until=0.3), "masks_until must be a share from sparsity.end to 1, or None. Received: masks_until=0.3"),
+    (lambda: Schedule(masks_until=0.1), "masks_until must be a share from sparsity.end to 1, or None. Received: masks_until=0.1"),
     (lambda: Schedule(0.5), "sparsity must be a Ramp. Received: sparsity=0.5"),
     (lambda: GlobalPruning(1.0), r"sparsity must be a share in \[0, 1\). Received: sparsity=1.0"),
     (lambda: GlobalPruning(0.5, "cubic"), "schedule must be a Ramp. Received: schedule='cubic'"),
@@ -356,7 +362,7 @@ def test_a_missing_wrapper_a_wrong_rule_and_a_missing_callback_are_named():
 def test_a_run_that_ends_early_and_a_layer_that_loses_all_weights_are_told():
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            self.model.stop_training = epoch == 1
+            self.model.stop_training = epoch == 0
 
     callback = ConstrainedTraining(sparsity=0.5)
     with pytest.warns(UserWarning, match="training stopped before the constraint was complete, strength is below 1 in stem, body, head"):
@@ -371,13 +377,14 @@ JAX_SCRIPT = """
     import sys
     import keras, numpy as np
     from keras import ops
-    from keras_hwcompress.training.callbacks import ConstrainedTraining
+    from keras_hwcompress.training.callbacks import ConstrainedTraining, Ramp, Schedule
     from keras_hwcompress.training import promises, wrap
 
     assert keras.backend.backend() == "jax"
     L = keras.layers
     inputs = np.random.default_rng(0).normal(size=(12, 10)).astype(np.float32)
-    callback = ConstrainedTraining(sparsity=0.5, every=1, batch_norm_data=inputs)
+    schedule = Schedule(Ramp(0, 0.4, "cubic"), Ramp(0.4, 0.7, "cosine"))
+    callback = ConstrainedTraining(sparsity=0.5, schedule=schedule, every=1, batch_norm_data=inputs)
     layers = [keras.Input((10,)), L.Dense(8, name="first"), L.BatchNormalization(), L.Dropout(0.5), L.Dense(3, name="head")]
     model = wrap(keras.Sequential(layers), callback.rule, quantize_inputs=True)
     model.compile("adam", "mse")

@@ -148,7 +148,8 @@ def compress_layerwise(
         layers: paths of the layers to prune and try; None for all that can be; the others stay as they are.
         prune_epochs: epochs of the pruning.
         epochs: epochs of every attempt.
-        ramp: of the strength within an attempt, by default cosine over its first half.
+        ramp: of the strength within an attempt, by default cosine over its first quarter; the zeros of the layer may
+            change places until 80 % of the attempt, their number stays.
         batch_norm_data: samples for re-estimating BatchNormalization after every `fit`; None leaves it to the training.
         folder: where every step is saved; the same call continues from there. None saves nothing.
         seed: `keras.utils.set_random_seed(seed + step)` precedes every step, so that a step depends on its start only.
@@ -160,7 +161,7 @@ def compress_layerwise(
     """
     settings = settings_of(locals(), exclude=("model", "train", "validation_data", "batch_norm_data", "folder", "verbose"))
     _check(max_accuracy_drop, on_fail, {"prune_epochs": prune_epochs, "epochs": epochs, "group": group, "verbose": verbose, "seed": seed})
-    strength = Ramp(0.0, 0.5, "cosine") if ramp is None else ramp
+    strength = Ramp(0.0, 0.25, "cosine") if ramp is None else ramp
     common = {"levels": levels, "scale": scale, "per": per, "batch_norm_data": batch_norm_data}
     search = _Search(
         train=train,

@@ -8,7 +8,8 @@ reviews could be read:
 * gradients pass straight through to latent weights that stay in float, masked weights included, so that a weight may
   come back until the masks are final;
 * the sparsity rises along a cubic ramp, then the forward weights move from masked float to the grid along a cosine ramp
-  ("strength" 0 to 1), then training goes on with the grid on; shapes and places of the ramps are arguments;
+  ("strength" 0 to 1), then training goes on with the grid on, most of it with masks that still follow the latent
+  weights; shapes and places of the ramps are arguments;
 * s starts at the mean magnitude of the kept weights when its ramp begins and is learned as a positive factor with the
   step-size gradient of LSQ;
 * grids of n levels instead of 3, one s per channel instead of per layer, closed-form instead of learned s;
@@ -183,7 +184,8 @@ class ConstrainedTraining(GlobalPruning):
             weight becomes -s or +s); None leaves the number of zeros of every kernel as it is, and the
             masks of those that are not moved. With five or more levels, small kept weights
             may become zero in addition. An even number of levels holds no zero and allows 0 and None only.
-        schedule: the `Schedule` of both ramps; by default the first 40 % of the training prune, the next 30 % constrain.
+        schedule: the `Schedule` of both ramps; by default the first 15 % of the training prune, the next 15 % constrain,
+            and masks follow the weights until 80 %.
         scale: "learned" or "closed-form", see `Nary`.
         per: "layer" or "channel": what one s spans.
         layers: paths of governed layers, with wildcards, whose strength is moved; None for all of them, () for none.

@@ -10,6 +10,10 @@ import keras
 
 from keras_hwcompress.errors import HwcmpError
 
+# Weights that change places with zeros while the grid is on recover most of what the constraint costs; the last fifth of
+# the training settles.
+_MASKS_UNTIL = 0.8
+
 _SHAPES = {
     "linear": lambda share: share,
     "cosine": lambda share: (1.0 - math.cos(math.pi * share)) / 2.0,
@@ -72,20 +76,20 @@ class Ramp:
 @keras.saving.register_keras_serializable(package="keras_hwcompress")
 @dataclass(frozen=True)
 class Schedule:
-    """First prune, then constrain, then train on the grid.
+    """First prune, then constrain, then train on the grid: the earlier it is on, the more of the training is for it.
 
     Args:
         sparsity: the ramp of the sparsity, up to the target.
         strength: the ramp of the constraint; it may not begin before the sparsity is reached.
         masks_until: share of the training, sparsity.end..1, up to which masks follow the latent weights, so that weights
-            still change places with zeros while the grid is on; None for sparsity.end.
+            still change places with zeros while the grid is on; None for 0.8, or sparsity.end if that is later.
 
     Raises:
         HwcmpError: the ramps are no ramps or overlap, or masks_until is out of range.
     """
 
-    sparsity: Ramp = Ramp(0.0, 0.4, "cubic")
-    strength: Ramp = Ramp(0.4, 0.7, "cosine")
+    sparsity: Ramp = Ramp(0.0, 0.15, "cubic")
+    strength: Ramp = Ramp(0.15, 0.3, "cosine")
     masks_until: float | None = None
 
     def __post_init__(self) -> None:
@@ -104,7 +108,7 @@ class Schedule:
     @property
     def masks_end(self) -> float:
         """The share of the training after which masks stay."""
-        return self.sparsity.end if self.masks_until is None else self.masks_until
+        return max(_MASKS_UNTIL, self.sparsity.end) if self.masks_until is None else self.masks_until
 
     def get_config(self) -> dict[str, Any]:
         """The ramps, serialized, and masks_until."""
