@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_hwcompress.formats.table import WeightFormat
+from keras_hwcompress.formats.table import WeightFormat, table
 from keras_hwcompress.runtime_files import runtime_dir
 
 
@@ -10,7 +10,7 @@ def kernel_of(op: str, stored: WeightFormat) -> str:
     """The kernel for an operator with weights; its C function is `hwcmp_<kernel>_s8`.
 
     Args:
-        op: such as "conv2d". stored: the format of the layer's weights.
+        op: such as "conv2d". stored: the format of the layer's weights, or their layout.
 
     Returns:
         `<op>_<format>` where mcu_runtime/src/ref has a file of that name, otherwise `op`.
@@ -18,6 +18,18 @@ def kernel_of(op: str, stored: WeightFormat) -> str:
     direct = f"{op}_{stored.name}"
     has_direct = stored.kind == "DIRECT" and (runtime_dir() / "src" / kernel_file("ref", direct)).is_file()
     return direct if has_direct else op
+
+
+def kernel_files(arm: str, kernel: str) -> tuple[str, ...]:
+    """The file of a kernel and those of the kernels that it calls.
+
+    The reference arm runs layouts through the operator's own kernel: `conv2d` for `conv2d_dense8_nested`.
+    """
+    own = kernel_file(arm, kernel)
+    layout = next((row.name for row in table().layouts if kernel.endswith(f"_{row.name}")), None)
+    if layout is None or not own.startswith("ref/"):
+        return (own,)
+    return own, kernel_file(arm, kernel.removesuffix(f"_{layout}"))
 
 
 def kernel_file(arm: str, kernel: str) -> str:

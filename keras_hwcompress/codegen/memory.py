@@ -40,7 +40,7 @@ def lay_out(graph: Graph, layers: Sequence[Layer], formats: dict[int, WeightForm
     """Decides fusion, tiles and stripes, and plans the arena.
 
     Args:
-        graph: the model. layers: its prepared layers. formats: weight tensor -> format.
+        graph: the model. layers: its prepared layers. formats: weight tensor -> format or layout.
         arms: kernel arms that the image may be built with; the hungriest counts.
         grow: make tiles and stripes larger where that costs no memory.
     """
@@ -65,7 +65,7 @@ class _Planner:
     def grow(self, memory: Memory) -> Memory:
         """Larger tiles and stripes where they are free."""
         for layer in weighted(memory.layers):
-            if self.formats[layer.weights.tensor].kind != "PLAIN":
+            if self._is_tiled(layer):
                 memory = self._grow(memory, "tile_rows", layer.outputs[0], len(layer.weights.values))
             if isinstance(layer, ConvAdd):
                 memory = self._grow(memory, "stripe_rows", layer.outputs[0], layer.conv.output[0])
@@ -80,9 +80,14 @@ class _Planner:
                 return candidate
         return memory
 
+    def _is_tiled(self, layer: Layer) -> bool:
+        """Whether the number of rows per tile matters. Layouts are unpacked on the host only, where speed does not."""
+        stored = self.formats[layer.weights.tensor]
+        return stored.kind != "PLAIN" and stored.layout == 0
+
     def _first_tile(self, layer: Layer) -> int:
         rows, row_length = layer.weights.values.shape
-        return max(1, min(rows, _TILE_BYTES // row_length))
+        return max(1, min(rows, _TILE_BYTES // row_length)) if self.formats[layer.weights.tensor].layout == 0 else 1
 
     def _plan(self, layers: tuple[Layer, ...], tile_rows: dict[int, int], stripe_rows: dict[int, int]) -> Memory:
         def need(number: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from keras_hwcompress import formats
 from keras_hwcompress.codegen.fold import fold_pads
 from keras_hwcompress.codegen.kernels import kernel_of
+from keras_hwcompress.codegen.layouts import with_layouts
 from keras_hwcompress.codegen.memory import lay_out
 from keras_hwcompress.codegen.names import check_model_name
 from keras_hwcompress.codegen.plan import Plan
@@ -20,13 +21,15 @@ from keras_hwcompress.tflite.graph import Graph, Tensor
 from keras_hwcompress.tflite.layers import Conv, FullyConnected, Layer, Reshape, weighted
 from keras_hwcompress.tflite.prepare import prepare
 
+
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """The weights of one or several layers as stored in flash."""
+    """The weights of one or several layers as stored in flash. stored: the format, or a layout of it."""
 
     tensor: int
     data: bytes
     format: WeightFormat
+    stored: WeightFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class CompiledModel:
 
     def kernel(self, layer: Conv | FullyConnected) -> str:
         """The name of the kernel that runs a layer with weights, see `kernels.kernel_of`."""
-        return kernel_of(layer.op, self.blobs[layer.weights.tensor].format)
+        return kernel_of(layer.op, self.blobs[layer.weights.tensor].stored)
 
     @property
     def macs(self) -> int:
@@ -87,7 +90,9 @@ class CompiledModel:
         return sum(layer.macs for layer in weighted(self.layers))
 
 
-def compile_model(graph: Graph, name: str, arms: Sequence[str], *, grow: bool = True) -> CompiledModel:
+def compile_model(
+    graph: Graph, name: str, arms: Sequence[str], *, grow: bool = True, layouts: str = "same"
+) -> CompiledModel:
     """Prepares the layers, encodes the weights and plans the memory.
 
     Args:
@@ -95,6 +100,7 @@ def compile_model(graph: Graph, name: str, arms: Sequence[str], *, grow: bool = 
         name: prefix of the generated C symbols.
         arms: kernel arms that the image may be built with; scratch is planned for the hungriest.
         grow: make tiles and stripes larger where that costs no memory; without, every layer has the least scratch.
+        layouts: "canonical", "same" or "fast": which weights get an arm's own layout, see `layouts.with_layouts`.
 
     Raises:
         UnsupportedModelError: the graph cannot be compiled.
@@ -106,8 +112,8 @@ def compile_model(graph: Graph, name: str, arms: Sequence[str], *, grow: bool = 
     if all(isinstance(layer, Reshape) for layer in layers):
         raise UnsupportedModelError("the model computes nothing: expected at least one operator other than a reshape")
     _check_inputs_outputs(graph)
-    blobs = _encode(layers)
-    memory = lay_out(graph, layers, {tensor: blob.format for tensor, blob in blobs.items()}, arms, grow=grow)
+    blobs = with_layouts(layers, _encode(layers), arms, layouts)
+    memory = lay_out(graph, layers, {tensor: blob.stored for tensor, blob in blobs.items()}, arms, grow=grow)
     return CompiledModel(name, graph, memory.layers, blobs, memory.tile_rows, memory.stripe_rows, memory.plan)
 
 
@@ -139,5 +145,5 @@ def _encode(layers: Sequence[Layer]) -> dict[int, Blob]:
         if weights.tensor not in blobs:
             data = weights.blob if weights.blob is not None else formats.encode("dense8", weights.values)
             row = next(row for row in table().formats if row.id == data[0])
-            blobs[weights.tensor] = Blob(weights.tensor, data, row)
+            blobs[weights.tensor] = Blob(weights.tensor, data, row, row)
     return blobs

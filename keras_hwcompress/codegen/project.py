@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_hwcompress import __version__
 from keras_hwcompress.codegen.emit import c_array, emit_header, emit_source, templates
-from keras_hwcompress.codegen.kernels import kernel_file
+from keras_hwcompress.codegen.kernels import kernel_files
 from keras_hwcompress.codegen.model import CompiledModel, compile_model
 from keras_hwcompress.codegen.runtime_copy import needed_files
 from keras_hwcompress.errors import BoardError, HwcmpError
@@ -51,6 +51,7 @@ def generate_project(
     inputs: Sequence[np.ndarray] | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    layouts: str = "same",
 ) -> Project:
     """Writes a C project that runs the model, bit for bit, on a board, in QEMU and on the host.
 
@@ -67,6 +68,8 @@ def generate_project(
             vector axis (one model only).
         seed: of the random inputs.
         overwrite: replace an earlier generated project.
+        layouts: "same": weights in the board's own layout where that takes about the same flash; "fast": also where it takes
+            more; "canonical": never.
 
     Raises:
         HwcmpError: the model, board or folder does not fit; nothing is written then.
@@ -77,7 +80,7 @@ def generate_project(
         raise ValueError(f"inputs can be given for one model only. Received: {len(items)} models")
     boards = _boards_beside(target)
     arms = sorted({item.arm for item in boards} | {"ref"})
-    models = {key: compile_model(read_model(data), key, arms) for key, data in items.items()}
+    models = {key: compile_model(read_model(data), key, arms, layouts=layouts) for key, data in items.items()}
     _check_fits(models, target)
     records = {key: _vectors(item.graph, vectors, inputs, seed) for key, item in models.items()}
     with _fresh_folder(Path(path), overwrite) as folder:
@@ -86,14 +89,16 @@ def generate_project(
     return Project(Path(path), target, models)
 
 
-def write_stream_project(path: Path, graphs: Sequence[Graph], counts: Sequence[int], board: Board) -> list[CompiledModel]:
+def write_stream_project(
+    path: Path, graphs: Sequence[Graph], counts: Sequence[int], board: Board, layouts: str = "same"
+) -> list[CompiledModel]:
     """A project whose application reads inputs from a file and writes the outputs to another: for the QEMU runner.
 
-    The models run one after the other, each on counts[i] inputs, and share one arena.
+    The models run one after the other, each on counts[i] inputs, and share one arena. layouts: as of `generate_project`.
     """
     names = ["model"] if len(graphs) == 1 else [f"model_{number}" for number in range(len(graphs))]
     arms = sorted({board.arm, "ref"})
-    models = {name: compile_model(graph, name, arms) for name, graph in zip(names, graphs, strict=True)}
+    models = {name: compile_model(graph, name, arms, layouts=layouts) for name, graph in zip(names, graphs, strict=True)}
     for name, model in models.items():
         _check_fits({name: model}, board)
     with _fresh_folder(path, overwrite=False) as folder:
@@ -182,9 +187,9 @@ def _write_project(
     app_sources: Sequence[str] = (),
 ) -> None:
     ops = sorted({op for model in models.values() for layer in model.layers for op in _kernels_of(model, layer)})
-    names = {blob.format.name for model in models.values() for blob in model.blobs.values()}
+    names = {blob.stored.name for model in models.values() for blob in model.blobs.values()}
     arms = sorted({item.arm for item in boards} | {"ref"})
-    kernels = {arm: [kernel_file(arm, op) for op in ops] for arm in arms}
+    kernels = {arm: sorted({file for op in ops for file in kernel_files(arm, op)}) for arm in arms}
     common = ["status.c"] + (["weights.c", *(f"unpack_{item}.c" for item in sorted(names))] if names else [])
     context = {
         "project": "_".join(models)[:_LONGEST_NAME],

@@ -50,24 +50,27 @@ class QemuResult:
 
 
 def run_qemu(
-    model: bytes | Graph, inputs: Sequence[np.ndarray], *, board: str = "mps2-an386", timeout: float = 300
-) -> QemuResult:
+    model: bytes | Graph, inputs: Sequence[np.ndarray], *, board: str = "mps2-an386", timeout: float = 300,
+    layouts: str = "same",
+) -> QemuResult:  # fmt: skip
     """Generates, builds and runs a project for `board` in QEMU.
 
     Args:
         model: an int8 .tflite, or its graph.
         inputs: per model input an array of shape (count, *shape) in the input's dtype.
         timeout: seconds for the emulation.
+        layouts: as of `generate_project`.
 
     Raises:
         ToolError: compiler or emulator missing or failed; BoardError: the image does not fit.
     """
-    return run_qemu_many([(model, inputs)], board=board, timeout=timeout)[0]
+    return run_qemu_many([(model, inputs)], board=board, timeout=timeout, layouts=layouts)[0]
 
 
 def run_qemu_many(
-    models: Sequence[tuple[bytes | Graph, Sequence[np.ndarray]]], *, board: str = "mps2-an386", timeout: float = 300
-) -> list[QemuResult]:
+    models: Sequence[tuple[bytes | Graph, Sequence[np.ndarray]]], *, board: str = "mps2-an386", timeout: float = 300,
+    layouts: str = "same",
+) -> list[QemuResult]:  # fmt: skip
     """`run_qemu` for several models (each with its inputs) in one image, which saves builds.
 
     flash_bytes and stack_bytes of every result are those of the whole image.
@@ -78,7 +81,7 @@ def run_qemu_many(
     counts = [len(rows) for rows in records]
     with tempfile.TemporaryDirectory(prefix="hwcmp-") as name:
         folder = Path(name)
-        compiled = write_stream_project(folder / "project", graphs, counts, target)
+        compiled = write_stream_project(folder / "project", graphs, counts, target, layouts)
         image = build_project(folder / "project", target.name)
         (folder / "inputs.bin").write_bytes(b"".join(b"".join(rows) for rows in records))
         text, exact = emulate(image, target, folder, timeout)

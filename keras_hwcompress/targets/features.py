@@ -180,7 +180,8 @@ def unpack_features(values: np.ndarray, stored: Stored) -> Features:
 
 
 def _nary_loop(blob: bytes) -> str:
-    levels = unpack_header(blob).param & ~table().constants["NARY_PER_CHANNEL"]
+    constants = table().constants
+    levels = unpack_header(blob).param & ~(constants["NARY_PER_CHANNEL"] | constants["NESTED_PARTS"])
     return str(next(limit for limit in (2, 3, 4, 6, 15, 16) if levels <= limit))
 
 

@@ -10,11 +10,11 @@
 HWCMP_DSP_SHARED void hwcmp_dsp_dense8_rest(const hwcmp_dsp_nested_rows *rows, const uint32_t *columns,
                                             uint32_t first, uint32_t count, uint32_t *sums);
 
-/* Rows of plain int8 times one or two columns (one counts as both). */
+/* Rows of plain int8 times one or two columns. */
 HWCMP_DSP_SHARED void hwcmp_dsp_dense8_rest(const hwcmp_dsp_nested_rows *rows, const uint32_t *columns,
                                             uint32_t first, uint32_t count, uint32_t *sums)
 {
-    const uint32_t step = rows->sums / HWCMP_NESTED_ROWS;
+    const bool pairs = rows->sums != HWCMP_NESTED_ROWS;
     const uint8_t *weights = rows->groups + (size_t)first * rows->length;
 
     for (; count > 0U; count--) {
@@ -22,15 +22,19 @@ HWCMP_DSP_SHARED void hwcmp_dsp_dense8_rest(const hwcmp_dsp_nested_rows *rows, c
         uint32_t sum0 = 0;
         uint32_t sum1 = 0;
         for (const uint8_t *end = weights + rows->length; weights != end; weights += 4) {
-            const uint32_t four = hwcmp_dsp_load(weights);
-            const uint32_t even = hwcmp_dsp_even(four);
-            const uint32_t odd = hwcmp_dsp_odd(four);
-            sum0 = hwcmp_dsp_dual_mac(odd, at[step], hwcmp_dsp_dual_mac(even, at[0], sum0));
-            sum1 = hwcmp_dsp_dual_mac(odd, at[2U * step - 1U], hwcmp_dsp_dual_mac(even, at[step - 1U], sum1));
-            at += 2U * step;
+            const uint32_t even = hwcmp_dsp_even(hwcmp_dsp_load(weights));
+            const uint32_t odd = hwcmp_dsp_odd(hwcmp_dsp_load(weights));
+            sum0 = hwcmp_dsp_dual_mac(even, *at++, sum0);
+            if (pairs) {
+                sum1 = hwcmp_dsp_dual_mac(even, *at++, sum1);
+            }
+            sum0 = hwcmp_dsp_dual_mac(odd, *at++, sum0);
+            if (pairs) {
+                sum1 = hwcmp_dsp_dual_mac(odd, *at++, sum1);
+            }
         }
         *sums++ = sum0;
-        if (step == 2U) {
+        if (pairs) {
             *sums++ = sum1;
         }
     }
