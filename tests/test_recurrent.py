@@ -144,6 +144,17 @@ def test_strip_unrolls_every_recurrent_layer_and_keeps_the_function():
             np.testing.assert_allclose(plain(inputs), model(inputs), atol=1e-5, err_msg=name)
 
 
+def test_a_functional_model_is_wrapped_and_stripped_like_a_sequential_one():
+    """Keras records mask=None for the recurrent layer's call; the wrapper has no such argument."""
+    inputs = keras.Input((STEPS, FEATURES))
+    model = keras.Model(inputs, L.Dense(2, name="head")(L.GRU(4, name="memory")(inputs)))
+    samples = np.random.default_rng(3).normal(size=(2, STEPS, FEATURES)).astype(np.float32)
+    wrapped = hwc.wrap(model, hwc.Nary(3))
+    again = training.replace_rules(wrapped, {"memory": hwc.Nary(3), "head": hwc.Nary(3)})
+    for copy in (again, training.strip(wrapped), training.strip(again)):
+        np.testing.assert_allclose(copy(samples), wrapped(samples), atol=1e-5)
+
+
 def test_a_wrapped_layer_trains_and_its_dropout_draws_new_masks():
     layer = L.LSTM(4, dropout=0.5, name="memory")
     model = hwc.wrap(keras.Sequential([keras.Input((STEPS, FEATURES)), layer]), hwc.Nary(3))

@@ -7,8 +7,12 @@ are chosen greedily in several orders and the smallest plan wins; the result is 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+
+import numpy as np
 
 from keras_hwcompress.tflite.graph import Graph
 from keras_hwcompress.tflite.layers import Binary, Layer, Reshape
@@ -176,17 +180,20 @@ def _place(needs: list[_Need]) -> None:
 
 def _lower_bound(needs: Sequence[_Need]) -> int:
     """No plan can be smaller than the bytes alive at one time."""
-    times = {need.first for need in needs}
-    return max((sum(n.bytes for n in needs if n.first <= time <= n.last) for time in times), default=0)
+    change: dict[int, int] = defaultdict(int)
+    for need in needs:
+        change[need.first] += need.bytes
+        change[need.last + 1] -= need.bytes
+    return max(accumulate(change[time] for time in sorted(change)), default=0)
 
 
 def _place_in_order(needs: Sequence[_Need]) -> int:
-    placed: list[_Need] = []
-    for need in needs:
-        rivals = sorted((p for p in placed if p.first <= need.last and need.first <= p.last), key=lambda p: p.offset)
-        need.offset = _best_gap(rivals, need.bytes)
-        placed.append(need)
-    return max((need.offset + need.bytes for need in placed), default=0)
+    # Unrolled recurrent layers make hundreds of buffers, most of which never meet: numpy finds those that do.
+    first, last = (np.array([getattr(need, name) for need in needs]) for name in ("first", "last"))
+    for number, need in enumerate(needs):
+        meets = np.flatnonzero((first[:number] <= need.last) & (last[:number] >= need.first))
+        need.offset = _best_gap(sorted((needs[rival] for rival in meets), key=lambda rival: rival.offset), need.bytes)
+    return max((need.offset + need.bytes for need in needs), default=0)
 
 
 def _best_gap(rivals: Sequence[_Need], size: int) -> int:

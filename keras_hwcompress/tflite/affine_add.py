@@ -7,6 +7,7 @@ of 20 or more. "Mostly" is not enough, so every pair is checked here and an ADD 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -66,6 +67,7 @@ def add_table(a: Operand, b: Operand, output: Output, left_shift: int) -> np.nda
     return np.clip(result, output.activation_min, output.activation_max)
 
 
+@functools.lru_cache(maxsize=256)  # the steps of an unrolled recurrent layer repeat theirs
 def find_affine(a: Operand, b: Operand, output: Output, left_shift: int) -> AffineAdd:
     """The affine form of an ADD, or zeros where none was found. All 65,536 pairs are compared.
 

@@ -133,7 +133,13 @@ class Rebuilder:
             return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=layer.name, optional=layer.optional)
 
         inputs = keras.tree.map_structure(entry, old.input)
-        return keras.models.clone_model(old, inputs, clone_function=self._layer, call_function=self._call)
+        return keras.models.clone_model(old, inputs, clone_function=self._layer, call_function=self._called)
+
+    def _called(self, layer: Layer, *args: Any, **kwargs: Any) -> Any:
+        """Keras remembers "mask=None" of a call, an argument that the new layer may not have."""
+        if kwargs.get("mask", "") is None:
+            del kwargs["mask"]
+        return layer(*args, **kwargs) if self._call is None else self._call(layer, *args, **kwargs)
 
     def _sequential(self, old: keras.Sequential) -> keras.Model:
         first = old.inputs[0]
