@@ -255,7 +255,7 @@ def _checkpoint(fold: Fold, seed: int, task: Task, checkpoints: Path | None) -> 
 
 TASKS = {
     "digits": Task("digits", tuple(range(5)), _load_digits, _trained_base(digits.build_network), 40, 40, 8, 16, 2e-3, 32,
-                   (0.7, 0.8, 0.85, 0.9, 0.95), ("first", "classifier"), tried=2),
+                   (0.8, 0.85, 0.9, 0.95), ("first", "classifier"), tried=2),
     "fsdd": Task("fsdd", tuple(range(5)), _load_images, _trained_base(build_ds_cnn), 15, 16, 4, 6, 2e-3, 50,
                  (0.8, 0.9, 0.95), ("first", "classifier"), jit=False, group=2, tried=4),
     "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 30, 8, 22, 3e-3, 50,
