@@ -77,6 +77,28 @@ def test_every_board_runs_a_small_model(board):
     assert result.exact and result.insns > 0 and 0 < result.stack_bytes <= BOARDS[board].stack_bytes
 
 
+@pytest.mark.parametrize("board", ["microbit", "mps2-an386", "mps3-an547"])
+def test_small_kernels_give_the_same_integers_in_a_smaller_image(board):
+    graph = pack(small_cnn(ternary=True))
+    inputs = random_batch(graph, 2)
+    fast, small = (run_qemu(graph, inputs, board=board, kernels=kernels) for kernels in ("fast", "small"))
+    _assert_same(small.outputs, _expected(graph, inputs))
+    assert small.exact and small.flash_bytes < fast.flash_bytes - 2000 and small.insns > fast.insns
+    with pytest.raises(ValueError, match="kernels must be one of"):
+        run_qemu(graph, inputs, board=board, kernels="tiny")
+
+
+def test_a_project_with_small_kernels_offers_every_board_and_carries_the_reference_kernels_alone(tmp_path):
+    generate_project(write_model(pack(small_cnn(ternary=True))), tmp_path / "firmware", board="netduinoplus2", vectors=1, kernels="small")
+    assert {path.name for path in (tmp_path / "firmware" / "runtime" / "src").iterdir() if path.is_dir()} == {"ref"}
+    for preset in ("host", "netduinoplus2", "mps2-an385"):
+        build_project(tmp_path / "firmware", preset)
+        done = subprocess.run(
+            ["cmake", "--build", "--preset", preset, "--target", "run"], cwd=tmp_path / "firmware", capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0 and SENTINEL in done.stdout + done.stderr, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("preset", ["host", "mps2-an386", "netduinoplus2"])
 def test_a_project_builds_with_its_presets_and_replays_its_vectors(tmp_path, preset):
     data = write_model(pack(small_cnn(ternary=True)))

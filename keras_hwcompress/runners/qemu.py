@@ -51,7 +51,7 @@ class QemuResult:
 
 def run_qemu(
     model: bytes | Graph, inputs: Sequence[np.ndarray], *, board: str = "mps2-an386", timeout: float = 300,
-    layouts: str = "same",
+    layouts: str = "same", kernels: str = "fast",
 ) -> QemuResult:  # fmt: skip
     """Generates, builds and runs a project for `board` in QEMU.
 
@@ -59,17 +59,17 @@ def run_qemu(
         model: an int8 .tflite, or its graph.
         inputs: per model input an array of shape (count, *shape) in the input's dtype.
         timeout: seconds for the emulation.
-        layouts: as of `generate_project`.
+        layouts, kernels: as of `generate_project`.
 
     Raises:
         ToolError: compiler or emulator missing or failed; BoardError: the image does not fit.
     """
-    return run_qemu_many([(model, inputs)], board=board, timeout=timeout, layouts=layouts)[0]
+    return run_qemu_many([(model, inputs)], board=board, timeout=timeout, layouts=layouts, kernels=kernels)[0]
 
 
 def run_qemu_many(
     models: Sequence[tuple[bytes | Graph, Sequence[np.ndarray]]], *, board: str = "mps2-an386", timeout: float = 300,
-    layouts: str = "same",
+    layouts: str = "same", kernels: str = "fast",
 ) -> list[QemuResult]:  # fmt: skip
     """`run_qemu` for several models (each with its inputs) in one image, which saves builds.
 
@@ -81,7 +81,7 @@ def run_qemu_many(
     counts = [len(rows) for rows in records]
     with tempfile.TemporaryDirectory(prefix="hwcmp-") as name:
         folder = Path(name)
-        compiled = write_stream_project(folder / "project", graphs, counts, target, layouts)
+        compiled = write_stream_project(folder / "project", graphs, counts, target, layouts, kernels)
         image = build_project(folder / "project", target.name)
         (folder / "inputs.bin").write_bytes(b"".join(b"".join(rows) for rows in records))
         text, exact = emulate(image, target, folder, timeout)
