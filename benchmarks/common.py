@@ -53,9 +53,10 @@ class Results:
         self._rows = {}
 
     def add(self, *rows: Mapping[str, Any]) -> None:
-        """Adds rows with their provenance, replaces those of the same keys, and writes the file."""
+        """Adds rows with their provenance (a row may have its own), replaces those of the same keys, and writes the file."""
         for row in rows:
             full = {key: str(row[key]) for key in (*self.keys, *self.values)} | provenance()
+            full |= {key: str(row[key]) for key in PROVENANCE if key in row}
             self._rows[self._key(full)] = full
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")

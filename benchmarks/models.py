@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from keras_hwcompress.tflite.graph import Graph
+from keras_hwcompress.tflite.regrid import regrid
 from keras_hwcompress.tflite.weights import WeightGroup, from_rows, to_rows, weight_groups
 
 _SAMPLES = 8
@@ -14,7 +15,9 @@ SEED = 0
 
 
 def ternary(graph: Graph, density: float, keep: int = 1) -> Graph:
-    """The graph with its weights rounded to {-k, 0, k}, k per channel, without training: for sizes and instructions.
+    """The graph with its weights rounded to {-127, 0, 127}, a scale per channel: without training, for sizes and instructions.
+
+    As a converted model has them: weights of {-k, 0, k}, k per channel, which `regrid` puts on one grid.
 
     Args:
         graph: a plain int8 graph.
@@ -22,12 +25,13 @@ def ternary(graph: Graph, density: float, keep: int = 1) -> Graph:
         keep: layers at either end that stay as they are.
     """
     groups = weight_groups(graph)
+    rounded = groups[keep : len(groups) - keep]
     tensors = list(graph.tensors)
-    for group in groups[keep : len(groups) - keep]:
+    for group in rounded:
         for index in group.tensors:
             tensor = tensors[index]
             tensors[index] = replace(tensor, data=_ternary_rows(graph, group, index, density))
-    return replace(graph, tensors=tuple(tensors))
+    return regrid(replace(graph, tensors=tuple(tensors)), [number for group in rounded for number in group.ops])
 
 
 def _ternary_rows(graph: Graph, group: WeightGroup, index: int, density: float) -> np.ndarray:

@@ -96,15 +96,16 @@ def networks(rows: Sequence[_Row]) -> list[str]:
     headings = ["network", "weights", "objective", "core", "MACs", "insns", "per MAC", "predicted", "arena + scratch", "stack", "flash_bytes", "weight_bytes", "mismatches"]
     lines = []
     for row in rows:
-        objective = row["objective"] + (" (image)" if row["scope"] == "image" else "")
-        error = int(row["predicted_insns"]) / int(row["insns"]) - 1
+        objective = row["objective"] + (", code aside" if row["scope"] == "weights" else "") + (", small kernels" if row["kernels"] == "small" else "")
+        error = f"{int(row['predicted_insns']) / int(row['insns']) - 1:+.1%}" if row["predicted_insns"] else "-"
         counts = [f"{int(row[key]):,}" for key in ("arena_bytes", "stack_bytes", "flash_bytes", "weight_bytes")]
         verdict = f"{row['mismatches']} of {int(row['outputs']):,}"
         per_mac = f"{float(row['insns_per_mac']):.3f}"
-        lines.append([row["network"], row["weights"], objective, row["core"], f"{int(row['macs']):,}", f"{int(row['insns']):,}", per_mac, f"{error:+.1%}", *counts, verdict])
+        lines.append([row["network"], row["weights"], objective, row["core"], f"{int(row['macs']):,}", f"{int(row['insns']):,}", per_mac, error, *counts, verdict])
     note = (
         "ResNet-8 is MLPerf Tiny's image classification network; \"ternary\" is rounded without training, for sizes and instructions only, its first "
-        "convolution and last dense layer stay int8. The other networks have random weights. Mismatches are against the tflite-micro wheel."
+        "convolution and last dense layer stay int8. The other networks have random weights. Small kernels: `--kernels small`, whose instructions are not "
+        "predicted. Mismatches are against the tflite-micro wheel."
     )
     return [*_table(headings, lines), "", note]
 
