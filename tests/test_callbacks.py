@@ -138,9 +138,10 @@ def test_masks_may_follow_the_weights_while_the_grid_is_on_with_the_same_number_
     again = ConstrainedTraining(sparsity=None, schedule=Schedule(Ramp(0, 0), Ramp(0, 0.5), masks_until=1.0), layers=("body",), every=1)
     fit(model, [again], rate=0.05)
     after = [numpy(state["mask"]) for *_, state in states(model)]
-    assert [np.array_equal(a, b) for a, b in zip(before, after)] == [True, False, True]
+    assert any(not np.array_equal(a, b) for a, b in zip(before, after))
     assert [mask.sum() for mask in before] == [mask.sum() for mask in after]
-    assert np.array_equal(after[1], oracle_masks([numpy(states(model)[1][2].kernel)], float(np.mean(before[1] == 0)))[0])
+    for mask, first, (*_, state) in zip(after, before, states(model)):
+        assert np.array_equal(mask, oracle_masks([numpy(state.kernel)], float(np.mean(first == 0)))[0])
 
 
 def test_a_learned_scale_starts_at_the_mean_of_the_kept_magnitudes_and_then_moves():

@@ -148,8 +148,8 @@ def compress_layerwise(
         layers: paths of the layers to prune and try; None for all that can be; the others stay as they are.
         prune_epochs: epochs of the pruning.
         epochs: epochs of every attempt.
-        ramp: of the strength within an attempt, by default cosine over its first quarter; the zeros of the layer may
-            change places until 80 % of the attempt, their number stays.
+        ramp: of the strength within an attempt, by default cosine over its first quarter; zeros may change
+            places within every layer until 80 % of the attempt, their number stays.
         batch_norm_data: samples for re-estimating BatchNormalization after every `fit`; None leaves it to the training.
         folder: where every step is saved; the same call continues from there. None saves nothing.
         seed: `keras.utils.set_random_seed(seed + step)` precedes every step, so that a step depends on its start only.

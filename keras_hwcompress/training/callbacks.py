@@ -181,9 +181,8 @@ class ConstrainedTraining(GlobalPruning):
     Args:
         levels: 2..16 values per s.
         sparsity: share of zeros in [0, 1) that one global threshold sets; 0 does not prune (with three levels every
-            weight becomes -s or +s); None leaves the number of zeros of every kernel as it is, and the
-            masks of those that are not moved. With five or more levels, small kept weights
-            may become zero in addition. An even number of levels holds no zero and allows 0 and None only.
+            weight becomes -s or +s); None leaves the number of zeros of every kernel as it is. With five or more
+            levels, small kept weights may become zero in addition. An even number of levels holds no zero and allows 0 and None only.
         schedule: the `Schedule` of both ramps; by default the first 15 % of the training prune, the next 15 % constrain,
             and masks follow the weights until 80 %.
         scale: "learned" or "closed-form", see `Nary`.
@@ -254,12 +253,12 @@ class ConstrainedTraining(GlobalPruning):
         self._measure_batch_norm()
 
     def _update_masks(self, progress: float) -> None:
-        """Without a sparsity of its own, every moved kernel keeps its number of zeros while they change places."""
+        """Without a sparsity of its own, every kernel keeps its number of zeros while they change places."""
         if not self._keeps_masks:
             super()._update_masks(progress)
             return
         sync_state(self.model)
-        for state in (state for _, layer in self._moved() for state in layer.states):
+        for _, _, state in self._kernels():
             zeros = float(np.mean(ops.convert_to_numpy(state["mask"]) == 0))
             state.variables["mask"].assign(global_masks([ops.convert_to_numpy(state.latent())], zeros)[0])
 
