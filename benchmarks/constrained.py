@@ -6,8 +6,8 @@ Arms: float; int8 (the float arm, converted); twn (ternary weight networks: thre
 layer); ttq ("trained ternary quantization" in style: threshold 0.05 max|w|, one learned magnitude per sign and layer,
 plain straight-through gradients); prune-S (magnitude pruning under one threshold to S percent zeros, int8 values);
 constrained-S (all layers but the first and the classifier on {-s, 0, +s}, S percent zeros among these); constrained-all-S
-(every layer); layerwise-S (S percent zeros under one threshold, then greedy, at most one point lost on held-out data; two on CIFAR-10,
-where the base networks have been trained on these data, so that the float arm itself loses 1.2 points on them).
+(every layer); layerwise-S (S percent zeros under one threshold, then greedy, at most one point lost on held-out data; three on
+CIFAR-10, where the base networks were trained on these data, too, so that the float arm itself loses 1.2 points on them).
 
 A fold counts as a seed; all arms of a fold start from one base network. Accuracy is that of the int8 model on the test
 fold, by the generated C (float: of the float model). Every exported model is run on a few test samples as a host library

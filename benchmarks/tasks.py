@@ -261,7 +261,7 @@ TASKS = {
     "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 30, 8, 22, 3e-3, 50,
                      (0.8, 0.9, 0.95), ("classifier",), jit=True, tried=1),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 2, 2, 1e-3, 128, (0.6, 0.85),
-                    ("conv2d", "conv2d_5", "conv2d_8", "dense"), augments=True, group=3, tried=6, max_drop=0.02),
+                    ("conv2d", "conv2d_5", "conv2d_8", "dense"), augments=True, group=3, tried=6, max_drop=0.03),
 }  # fmt: skip
 
 
