@@ -123,6 +123,16 @@ def test_a_second_kernel_is_carried_only_for_many_weights():
         assert stored(pack(graph, {0: BUILTIN, 1: "entropy"})) == [form, "entropy"]
 
 
+def test_few_weights_follow_where_convolutions_have_brought_the_code():
+    builder = GraphBuilder()
+    x = builder.conv2d(builder.input((1, 5, 5, 16)), 24)
+    graph = builder.build([builder.fully_connected(builder.pool(x, filter=(5, 5), stride=(5, 5)), 10)])
+    assert stored(graph) == ["dense8_nested"] * 2
+    assert stored(pack(graph, {0: BUILTIN, 2: "entropy"})) == ["dense8_nested", "entropy"]
+    sizes = [run_qemu(graph, random_batch(graph, 1), layouts=which).flash_bytes for which in ("canonical", "same")]
+    assert sizes[1] < sizes[0] + 1500
+
+
 def test_an_unknown_choice_is_refused():
     with pytest.raises(ValueError, match="canonical"):
         compile_model(dense_net((8, 32), form="nary", levels=4), "model", DSP, layouts="best")

@@ -51,7 +51,11 @@ def with_layouts(layers: Sequence[Layer], blobs: Mapping[int, Blob], arms: Seque
     nested = {tensor: found for tensor, blob in blobs.items() if (found := _nested(layers, blob, users[tensor])) is not None}
     if which == "same":
         nested = {tensor: found for tensor, found in nested.items() if _is_same_size(blobs[tensor], found)}
-        paying = {op for op in _NESTED_OPS if _Operator(op, {t: blob for t, blob in blobs.items() if op in users[t]}, nested).pays}
+        paying: set[str] = set()
+        for op in _NESTED_OPS:
+            there = {found.stored.name for tensor, found in nested.items() if users[tensor] & paying}
+            if _Operator(op, {tensor: blob for tensor, blob in blobs.items() if op in users[tensor]}, nested).pays(there):
+                paying.add(op)
         nested = {tensor: found for tensor, found in nested.items() if users[tensor] <= paying}
     return {tensor: nested.get(tensor, blob) for tensor, blob in blobs.items()}
 
@@ -64,13 +68,18 @@ class _Operator:
     blobs: Mapping[int, Blob]
     nested: Mapping[int, Blob]
 
-    @property
-    def pays(self) -> bool:
-        """Whether the nested weights are worth the code: that of kernels which the image has beside the first one."""
-        kernels = {kernel_of(self.op, self.nested.get(tensor, blob).stored) for tensor, blob in self.blobs.items()}
+    def pays(self, there: set[str]) -> bool:
+        """Whether the nested weights are worth the code of their kernels.
+
+        That is little if they take the place of others, and less than nothing if convolutions have brought most of it. there:
+        layouts of operators that pay.
+        """
+        found = {tensor: self.nested[tensor] for tensor in self.blobs if tensor in self.nested}
         before = {kernel_of(self.op, blob.stored) for blob in self.blobs.values()}
-        gain = sum(len(self.nested[tensor].data) for tensor in self.blobs if tensor in self.nested)
-        return gain >= _WORTH + _NESTED_OPS[self.op] * (len(kernels) - len(before))
+        more = len({kernel_of(self.op, found.get(tensor, blob).stored) for tensor, blob in self.blobs.items()}) - len(before)
+        if more == 0 and {blob.stored.name for blob in found.values()} <= there:
+            return bool(found)
+        return sum(len(blob.data) for blob in found.values()) >= _WORTH + _NESTED_OPS[self.op] * more
 
 
 def _users(layers: Sequence[Layer]) -> dict[int, set[str]]:

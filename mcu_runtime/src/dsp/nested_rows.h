@@ -5,7 +5,8 @@
 #ifndef HWCMP_DSP_NESTED_ROWS_H
 #define HWCMP_DSP_NESTED_ROWS_H
 
-#include "dot_rows.h"
+#include "columns.h"
+#include "finish_sums.h"
 #include "nested.h"
 
 HWCMP_DSP_SHARED void hwcmp_dsp_nested_finish(const hwcmp_dsp_nested_rows *rows, const hwcmp_output_stage *stage,
