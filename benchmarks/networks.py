@@ -106,7 +106,7 @@ def measure(run: Run, plain: Graph, board: Board) -> tuple[dict[str, object], li
     expected = run_oracle(plain, inputs, oracle_of(plain))
     wrong = sum(int(np.count_nonzero(a.reshape(b.shape) != b)) for a, b in zip(result.outputs, expected, strict=True))
     keys = run.keys | {"core": board.core}
-    return keys | row_of(run, board, selection, result, wrong), [keys | row for row in layer_rows(selection, result)]
+    return keys | row_of(run, board, selection, result, wrong), [keys | row for row in layer_rows(run, selection, result)]
 
 
 def oracle_of(graph: Graph) -> str:
@@ -137,11 +137,11 @@ def row_of(run: Run, board: Board, selection: Selection, result: QemuResult, wro
     } | ({"flags": SMALL_FLAGS} if run.kernels == "small" else {})
 
 
-def layer_rows(selection: Selection, result: QemuResult) -> Iterator[dict[str, object]]:
+def layer_rows(run: Run, selection: Selection, result: QemuResult) -> Iterator[dict[str, object]]:
     """A row for each layer that is called."""
-    predicted = [insns for layer, insns in selection.insns if not isinstance(layer, Reshape)]
+    predicted = {layer.outputs[0]: insns for layer, insns in selection.insns} if run.kernels == "fast" else {}
     numbers = [number for number, layer in enumerate(result.model.layers) if not isinstance(layer, Reshape)]
-    for number, guess, (_, op, insns) in zip(numbers, predicted, result.layer_insns, strict=True):
+    for number, (_, op, insns) in zip(numbers, result.layer_insns, strict=True):
         layer = result.model.layers[number]
         macs = layer.macs if weighted([layer]) else 0
         scratch = result.model.plan.scratch.get(number)
@@ -152,7 +152,7 @@ def layer_rows(selection: Selection, result: QemuResult) -> Iterator[dict[str, o
             "macs": macs,
             "insns": insns,
             "insns_per_mac": round(insns / macs, 4) if macs else "",
-            "predicted_insns": guess,
+            "predicted_insns": predicted.get(layer.outputs[0], ""),
             "scratch_bytes": scratch.bytes if scratch else 0,
         }
 
