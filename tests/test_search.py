@@ -166,6 +166,16 @@ def test_a_group_is_constrained_and_put_back_together(base):
     assert both.constrained == ("head", "first") and step.bytes_after == sum(size for _, size in alone)
 
 
+def test_fine_tuning_keeps_constrained_layers_on_their_grid_and_the_zeros_of_all(base):
+    result = search(base, Scores(0.9, 0.9, 0.0, 0.9, 0.95), order=["head", "first"], finetune_epochs=3)
+    untuned = search(base, Scores(0.9, 0.9, 0.0, 0.9, 0.9), order=["head", "first"])
+    assert result.constrained == untuned.constrained == ("first",) and result.score == 0.95
+    for (path, layer), (_, before) in zip(compressed_layers(result.model), compressed_layers(untuned.model), strict=True):
+        tuned, plain = (numpy(model.forward_kernels()["kernel"]) for model in (layer, before))
+        assert np.count_nonzero(tuned) == np.count_nonzero(plain) and not np.array_equal(tuned, plain)
+        assert (len(np.unique(np.abs(tuned))) <= 2) == (path == "first")
+
+
 def test_a_failed_attempt_leaves_no_trace(base):
     refused = search(base, Scores(0.9, 0.9, 0.0, 0.0, 0.9), order=["head", "first"])
     untried = search(base, Scores(0.9, 0.9, 0.9), order=[])
@@ -192,7 +202,7 @@ KILLED = """
     test_search.compress_layerwise(keras.models.load_model(sys.argv[3]), train, validation_data=(test_search.X, test_search.Y),
         folder=sys.argv[4], **test_search.RESUMED)
 """
-RESUMED = {"sparsity": 0.5, "prune_epochs": 2, "epochs": 2, "max_accuracy_drop": 0.2, "seed": 5, "batch_norm_data": X, "verbose": 0}
+RESUMED = {"sparsity": 0.5, "prune_epochs": 2, "epochs": 2, "finetune_epochs": 1, "max_accuracy_drop": 0.2, "seed": 5, "batch_norm_data": X, "verbose": 0}
 
 
 def test_a_search_killed_in_the_middle_of_a_step_and_started_again_ends_with_the_same_result(base, tmp_path):
@@ -211,7 +221,7 @@ def test_a_search_killed_in_the_middle_of_a_step_and_started_again_ends_with_the
         train(model, epochs, callbacks)
 
     again = compress_layerwise(model, counted, validation_data=(X, Y), folder=tmp_path / "run", **RESUMED)
-    assert len(calls) == 2, "only what was missing is trained"
+    assert calls == [2, 2, 1], "only what was missing is trained"
     straight = compress_layerwise(model, train, validation_data=(X, Y), **RESUMED)
     assert (again.steps, again.order, again.baseline, again.pruned, again.score) == (
         straight.steps, straight.order, straight.baseline, straight.pruned, straight.score)  # fmt: skip

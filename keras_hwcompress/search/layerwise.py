@@ -13,7 +13,6 @@ step is saved, so that a killed search goes on where it was and ends with the sa
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,11 @@ import keras
 import numpy as np
 from keras import ops
 from rich.console import Console
-from rich.table import Table
 
 from keras_hwcompress import training
 from keras_hwcompress.errors import HwcmpError
 from keras_hwcompress.search.checkpoint import Checkpoint, settings_of
+from keras_hwcompress.search.result import LayerwiseResult, LayerwiseStep
 from keras_hwcompress.search.score import Score, as_score
 from keras_hwcompress.search.significance import constrainable
 from keras_hwcompress.search.sizes import stored
@@ -36,69 +35,6 @@ from keras_hwcompress.training.callbacks import ConstrainedTraining, Ramp, Sched
 Train = Callable[[keras.Model, int, list[keras.callbacks.Callback]], Any]
 _ON_FAIL = ("skip", "stop")
 _PRUNING = Schedule(Ramp(0.0, 0.6, "cubic"), Ramp(1.0, 1.0))
-
-
-@dataclass(frozen=True, slots=True)
-class LayerwiseStep:
-    """One attempt. bytes_before, bytes_after: of its layers, pruned and constrained, in the formats that take fewest.
-
-    paths: of the layers. score: of the model with these layers constrained too. drop: how much less than the float
-    model's. accepted: whether they stayed constrained.
-    """
-
-    paths: tuple[str, ...]
-    accepted: bool
-    score: float
-    drop: float
-    bytes_before: int
-    bytes_after: int
-    format_before: str
-    format_after: str
-
-    @property
-    def name(self) -> str:
-        """The paths in one string."""
-        return " + ".join(self.paths)
-
-    def __str__(self) -> str:
-        gain = f"{self.bytes_before:,} -> {self.bytes_after:,} bytes ({self.format_before} -> {self.format_after})"
-        verdict = "constrained" if self.accepted else "left as it was, too much is lost"
-        return f"{self.name}: {gain}, score {self.score:.4f}, {self.drop:+.4f} lost against float: {verdict}"
-
-
-@dataclass(frozen=True, slots=True)
-class LayerwiseResult:
-    """model: wrapped, ready for `Converter`. baseline, pruned: scores of the float and of the pruned float model.
-
-    score: of `model`. order: in which layers were tried. steps: of those that were tried.
-    """
-
-    model: keras.Model
-    baseline: float
-    pruned: float
-    score: float
-    order: tuple[str, ...]
-    steps: tuple[LayerwiseStep, ...]
-
-    @property
-    def constrained(self) -> tuple[str, ...]:
-        """Paths of the layers on the grid."""
-        return tuple(path for step in self.steps if step.accepted for path in step.paths)
-
-    def table(self) -> Table:
-        """A rich table, one row per attempt."""
-        table = Table("layer", "constrained", title=f"float {self.baseline:.4f}, pruned {self.pruned:.4f}, end {self.score:.4f}")
-        for heading in ("bytes before", "after", "score", "lost"):
-            table.add_column(heading, justify="right")
-        for step in self.steps:
-            sizes = f"{step.bytes_before:,} {step.format_before}", f"{step.bytes_after:,} {step.format_after}"
-            table.add_row(step.name, "yes" if step.accepted else "no", *sizes, f"{step.score:.4f}", f"{step.drop:+.4f}")
-        return table
-
-    def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=120)
-        console.print(self.table())
-        return console.file.getvalue()
 
 
 def compress_layerwise(
@@ -117,6 +53,7 @@ def compress_layerwise(
     layers: Sequence[str] | None = None,
     prune_epochs: int = 5,
     epochs: int = 5,
+    finetune_epochs: int = 0,
     ramp: Ramp | None = None,
     batch_norm_data: Any = None,
     folder: str | Path | None = None,
@@ -148,6 +85,7 @@ def compress_layerwise(
         layers: paths of the layers to prune and try; None for all that can be; the others stay as they are.
         prune_epochs: epochs of the pruning.
         epochs: epochs of every attempt.
+        finetune_epochs: epochs after the last attempt, with every layer as it is then.
         ramp: of the strength within an attempt, by default cosine over its first quarter; zeros may change
             places within every layer until 80 % of the attempt, their number stays.
         batch_norm_data: samples for re-estimating BatchNormalization after every `fit`; None leaves it to the training.
@@ -160,15 +98,16 @@ def compress_layerwise(
         UnsupportedModelError: as `wrap`.
     """
     settings = settings_of(locals(), exclude=("model", "train", "validation_data", "batch_norm_data", "folder", "verbose"))
-    _check(max_accuracy_drop, on_fail, {"prune_epochs": prune_epochs, "epochs": epochs, "group": group, "verbose": verbose, "seed": seed})
-    strength = Ramp(0.0, 0.25, "cosine") if ramp is None else ramp
+    _check(max_accuracy_drop, on_fail, {"prune_epochs": prune_epochs, "epochs": epochs, "group": group,
+                                       "finetune_epochs": finetune_epochs, "verbose": verbose, "seed": seed})  # fmt: skip
     common = {"levels": levels, "scale": scale, "per": per, "batch_norm_data": batch_norm_data}
     search = _Search(
         train=train,
         score=as_score(validation_data),
         prune=ConstrainedTraining(**common, sparsity=sparsity, schedule=_PRUNING, layers=()),
-        attempt=lambda paths: ConstrainedTraining(**common, sparsity=None, schedule=_attempt_schedule(strength), layers=paths),
-        epochs=(prune_epochs, epochs),
+        attempt=lambda paths, ramp: ConstrainedTraining(**common, sparsity=None, schedule=_attempt_schedule(ramp), layers=paths),
+        ramp=Ramp(0.0, 0.25, "cosine") if ramp is None else ramp,
+        epochs=(prune_epochs, epochs, finetune_epochs),
         bound=max_accuracy_drop,
         seed=seed,
         say=Console().print if verbose else lambda text: None,
@@ -185,6 +124,9 @@ def compress_layerwise(
         start["steps"].append({name: getattr(step, name) for name in LayerwiseStep.__slots__})
         checkpoint.save(wrapped, start)
     steps = tuple(LayerwiseStep(**{**step, "paths": tuple(step["paths"])}) for step in start["steps"])
+    if finetune_epochs and "finetuned" not in start:
+        _finetune(search, wrapped, steps)
+        checkpoint.save(wrapped, {**start, "finetuned": True})
     return _result(search, wrapped, start, steps)
 
 
@@ -193,8 +135,9 @@ class _Search:
     train: Train
     score: Score
     prune: ConstrainedTraining
-    attempt: Callable[[tuple[str, ...]], ConstrainedTraining]
-    epochs: tuple[int, int]
+    attempt: Callable[[tuple[str, ...], Ramp], ConstrainedTraining]
+    ramp: Ramp
+    epochs: tuple[int, int, int]
     bound: float
     seed: int
     say: Callable[[str], Any]
@@ -206,7 +149,7 @@ def _check(bound: Any, on_fail: Any, counts: dict[str, Any]) -> None:
     if on_fail not in _ON_FAIL:
         raise HwcmpError(f"on_fail must be one of {_ON_FAIL}. Received: on_fail={on_fail!r}")
     for name, value in counts.items():
-        least = 0 if name in ("verbose", "seed") else 1
+        least = 0 if name in ("verbose", "seed", "finetune_epochs") else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise HwcmpError(f"{name} must be an integer of at least {least}. Received: {name}={value!r}")
 
@@ -268,7 +211,7 @@ def _attempt(search: _Search, wrapped: keras.Model, paths: tuple[str, ...], base
     owners = dict(training.compressed_layers(wrapped))
     layers = [owners[path] for path in paths]
     snapshot, before = wrapped.get_weights(), _stored(layers)
-    _fit(search, wrapped, search.epochs[1], search.attempt(paths), number)
+    _fit(search, wrapped, search.epochs[1], search.attempt(paths, search.ramp), number)
     if min(float(ops.convert_to_numpy(layer.strength)) for layer in layers) < 1:
         named = " + ".join(paths)
         raise HwcmpError(
@@ -282,6 +225,12 @@ def _attempt(search: _Search, wrapped: keras.Model, paths: tuple[str, ...], base
     step = LayerwiseStep(paths, accepted, score, baseline - score, before[1], after[1], **formats)
     search.say(str(step))
     return step
+
+
+def _finetune(search: _Search, wrapped: keras.Model, steps: tuple[LayerwiseStep, ...]) -> None:
+    """Constrained layers stay on their grid: where the strength is 1 already, an attempt leaves it there."""
+    paths = tuple(path for step in steps if step.accepted for path in step.paths)
+    _fit(search, wrapped, search.epochs[2], search.attempt(paths, Ramp(0.0, 0.0)), len(steps) + 1)
 
 
 def _stored(layers: Sequence[training.CompressedLayer]) -> tuple[str, int]:
