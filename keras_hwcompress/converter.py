@@ -31,6 +31,7 @@ from keras_hwcompress.tflite.prepare import prepare
 from keras_hwcompress.tflite.reader import read_model
 from keras_hwcompress.tflite.regrid import regrid
 from keras_hwcompress.tflite.simplify import simplify
+from keras_hwcompress.tflite.step_order import in_step_order
 from keras_hwcompress.tflite.steps import align_steps
 from keras_hwcompress.tflite.weights import WeightGroup
 from keras_hwcompress.tflite.writer import write_model
@@ -85,7 +86,7 @@ class Converter:
         kernels = _promised_kernels(self._model)
         plain = training.strip(self._model, as_conv=tuple(self.as_conv), dtype="float32")
         samples = _samples(self.representative_dataset, plain)
-        untouched = simplify(_in_keras_order(read_model(_stock_convert(plain, samples)), plain))
+        untouched = in_step_order(simplify(_in_keras_order(read_model(_stock_convert(plain, samples)), plain)))
         check_compilable(untouched)
         matches = match_kernels(untouched, [kernel.rows for kernel in kernels])
         losses = [_lost(untouched, kernel, group) for kernel, group in zip(kernels, matches, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,16 +11,19 @@ import pytest
 from oracles import micro
 
 import keras_hwcompress as hwc
+from keras_hwcompress import converter as converter_module
 from keras_hwcompress import training
 from keras_hwcompress.codegen.emit import emit_source
 from keras_hwcompress.codegen.model import compile_model
 from keras_hwcompress.errors import HwcmpError, UnsupportedModelError
 from keras_hwcompress.runners.host import HostLibrary
 from keras_hwcompress.runners.qemu import run_qemu
-from keras_hwcompress.tflite import reference
+from keras_hwcompress.tflite import reference, step_order
 from keras_hwcompress.tflite.expand import expand
 from keras_hwcompress.tflite.prepare import prepare
 from keras_hwcompress.tflite.reader import read_model
+from keras_hwcompress.tflite.simplify import simplify
+from keras_hwcompress.tflite.step_order import in_step_order
 from keras_hwcompress.tflite.steps import align_steps
 from keras_hwcompress.tflite.weights import weight_groups
 
@@ -45,6 +49,7 @@ def _model(make, wrapped: bool, steps: int = STEPS) -> keras.Model:
 
 def _convert(model: keras.Model):
     converter = hwc.Converter.from_keras_model(model)
+    converter.scope = "weights"
     steps = model.inputs[0].shape[1]
     converter.representative_dataset = np.random.default_rng(1).normal(size=(40, steps, FEATURES)).astype(np.float32)
     return read_model(converter.convert()), converter.report
@@ -92,19 +97,40 @@ def test_the_steps_share_weights_and_constants_in_the_generated_c():
     for pattern in (r"uint8_t weights_", r"int8_t table_", r"int32_t (bias|multiplier)_", r"hwcmp_channels "):
         counts = [len(re.findall(pattern + r"\w*(\[\d*\])? = ", texts[steps])) for steps in (4, 8)]
         assert counts[0] == counts[1] > 0, pattern
+    bodies = [re.findall(r"static hwcmp_status layer_\d+\([^)]*\)\s*{(.*?)\n}", texts[steps], re.S) for steps in (4, 8)]
+    assert [len(found) for found in bodies] == [len(set(found)) for found in bodies]
+    listed = [len(re.findall(r"^        layer_\d+,$", texts[steps], re.M)) for steps in (4, 8)]
+    assert listed == [sum(layer.op != "reshape" for layer in models[steps].layers) for steps in (4, 8)]
+    assert listed[1] - listed[0] > 1.5 * (len(bodies[1]) - len(bodies[0]))
     names = re.findall(r"static .*const \w+ (\w+)[\[ ]", texts[8])
     assert len(names) == len(set(names))
     used = set(re.findall(r"&?\b((?:params|channels|bias|multiplier|shift|table)_\d+)\b", texts[8]))
     assert used <= set(names)
 
 
+def test_inputs_of_steps_are_not_prepared_before_their_turn():
+    """Products with the input kernel that all come first are put before the steps that read them; outputs stay."""
+    model = training.strip(_model(LAYERS["gru"], False))
+    samples = [[row[None]] for row in np.random.default_rng(1).normal(size=(8, STEPS, FEATURES)).astype(np.float32)]
+    stock = in_step_order(simplify(read_model(converter_module._stock_convert(model, samples))))
+    moved = [op for number, op in enumerate(stock.ops) if number in step_order._preparing(stock)]
+    rest = [op for op in stock.ops if op not in moved]
+    first = stock.ops.index(moved[0])
+    eager = replace(stock, ops=(*rest[:first], *moved, *rest[first:]))
+    ordered = in_step_order(eager)
+    kernels = [[op.inputs[1] for op in graph.ops if op.kind == "FULLY_CONNECTED"] for graph in (eager, ordered)]
+    assert kernels[0][:STEPS] == [kernels[0][0]] * STEPS
+    assert all(a != b for a, b in zip(kernels[1], kernels[1][1:], strict=False))
+    for sample in samples[:3]:
+        steps = (np.clip(np.round(sample[0] * 30), -128, 127)).astype(np.int8)
+        np.testing.assert_array_equal(*(reference.run(graph, [steps])[0] for graph in (eager, ordered)))
+
+
 def test_aligned_steps_have_one_scale_and_compute_nearly_the_same():
     """The stock converter calibrates every step on its own; the alignment may cost rounding, no more."""
     model = training.strip(_model(LAYERS["gru"], False))
-    from keras_hwcompress import converter as module
-
     samples = [[row[None]] for row in np.random.default_rng(1).normal(size=(40, STEPS, FEATURES)).astype(np.float32)]
-    stock = module.simplify(read_model(module._stock_convert(model, samples)))
+    stock = simplify(read_model(converter_module._stock_convert(model, samples)))
     aligned = align_steps(stock)
     groups = [group for group in weight_groups(aligned) if len(group.ops) > 1]
     assert len(groups) == 2
@@ -126,11 +152,11 @@ def _real(graph, sample):
     return (reference.run(graph, [steps])[0].astype(np.float64) - target.zero_point[0]) * target.scale[0]
 
 
-def test_a_graph_without_recurrence_is_not_aligned():
+def test_a_graph_without_recurrence_is_neither_aligned_nor_reordered():
     from graphs import every_op_graph
 
     graph = every_op_graph()
-    assert align_steps(graph) is graph
+    assert align_steps(graph) is graph and in_step_order(graph) is graph
 
 
 def test_strip_unrolls_every_recurrent_layer_and_keeps_the_function():

@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 
 from keras_hwcompress.codegen.model import CompiledModel
-from keras_hwcompress.codegen.share import Call, Constant, share_constants
+from keras_hwcompress.codegen.share import Call, Constant, share_constants, share_functions
 from keras_hwcompress.formats.table import table
 from keras_hwcompress.tflite.graph import Tensor
 from keras_hwcompress.tflite.layers import (
@@ -141,7 +141,7 @@ def _constant_operands(model: CompiledModel) -> list[tuple[int, str]]:
 
 def _calls(model: CompiledModel) -> list[Call]:
     calls = [_call(model, number, layer) for number, layer in enumerate(model.layers) if not isinstance(layer, Reshape)]
-    return share_constants(calls)
+    return share_functions(share_constants(calls))
 
 
 def _call(model: CompiledModel, number: int, layer: Layer) -> Call:
@@ -150,7 +150,7 @@ def _call(model: CompiledModel, number: int, layer: Layer) -> Call:
     pointers = _pointers(model, layer)
     blob = layer.weights.tensor if weighted([layer]) else None
     comment = layer.name.replace("*/", "* /")
-    return Call(number, comment, tuple(constants), blob, ", ".join([*before, *pointers]), function)
+    return Call(number, comment, tuple(constants), blob, ", ".join([*before, *pointers]), function, number)
 
 
 def _pointers(model: CompiledModel, layer: Layer) -> list[str]:

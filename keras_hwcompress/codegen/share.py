@@ -1,4 +1,4 @@
-"""Equal constants of a generated model are stored once: the steps of an unrolled recurrent layer repeat theirs."""
+"""Equal constants and functions of a generated model are stored once: unrolled recurrent layers repeat theirs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One layer as C: the constants it needs and the statement that runs it."""
+    """One layer as C: the constants it needs and the statement that runs it.
+
+    body: number of the layer whose C function runs it: an earlier layer that does exactly the same, or this one.
+    """
 
     number: int
     comment: str
@@ -35,6 +38,7 @@ class Call:
     blob: int | None
     arguments: str
     function: str
+    body: int
 
 
 def share_constants(calls: Sequence[Call]) -> list[Call]:
@@ -53,6 +57,12 @@ def share_constants(calls: Sequence[Call]) -> list[Call]:
                 names[constant.name] = name
         shared.append(replace(call, constants=tuple(kept), arguments=_renamed(call.arguments, names)))
     return shared
+
+
+def share_functions(calls: Sequence[Call]) -> list[Call]:
+    """The calls of `share_constants`; those that do exactly what an earlier one does take its function."""
+    first: dict[tuple[int | None, str, str], int] = {}
+    return [replace(call, body=first.setdefault((call.blob, call.function, call.arguments), call.number)) for call in calls]
 
 
 def _renamed(text: str, names: Mapping[str, str]) -> str:
