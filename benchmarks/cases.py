@@ -278,6 +278,11 @@ class Cell:
         """What names the cell in the CSV."""
         return {"case": self.case.name, "format": self.format, "levels": self.levels.name if self.levels else ""}
 
+    @property
+    def layouts(self) -> str:
+        """Which weights get the layout of an arm: as projects choose by default; all and none of the random ones in turn."""
+        return ("fast", "canonical")[int(self.case.name[-3:]) % 2] if self.case.is_random else "same"
+
 
 def cells(cases: Iterator[Case], formats: list[str]) -> Iterator[Cell]:
     """The cells of the cases, in the formats of those names."""

@@ -83,8 +83,10 @@ def features_of(case: Case, row: dict[str, str]) -> Features:
     if not cell.format:
         return layer_features(prepare(graph)[0])
     layer = prepare(pack(graph, {0: cell.format}))[0]
-    kernel = kernel_of(layer.op, table().format_by_name(cell.format))
-    return layer_features(layer, Stored(cell.format, layer.weights.blob, kernel, int(row["tile_rows"])))
+    kernel = row.get("kernel") or kernel_of(layer.op, table().format_by_name(cell.format))
+    layout = next((item.name for item in table().layouts if kernel.endswith(f"_{item.name}")), None)
+    blob = formats.encode(layout, layer.weights.values) if layout else layer.weights.blob
+    return layer_features(layer, Stored(cell.format, blob, kernel, int(row["tile_rows"])))
 
 
 def decoder_features(row: dict[str, str]) -> Features:
@@ -99,7 +101,7 @@ def problems(rows: Sequence[dict[str, str]], decoders: Sequence[dict[str, str]] 
     found: dict[str, list[tuple[dict[str, str], Features]]] = defaultdict(list)
     cache: dict[tuple[str, ...], Features] = {}
     for row in rows:
-        key = (row["case"], row["format"], row["levels"], row["tile_rows"])
+        key = (row["case"], row["format"], row["levels"], row["tile_rows"], row.get("kernel", ""))
         if row["case"] in cases:
             cache[key] = cache.get(key) or features_of(cases[row["case"]], row)
             found[row["core"]].append((row, cache[key]))
@@ -163,9 +165,9 @@ def model_row(problem: Problem, errors: np.ndarray) -> dict[str, object]:
 def code_bytes(board: Board) -> dict[str, int]:
     """Compiled size of every kernel with weights and every decoder, as the generated projects compile them."""
     source = runtime_dir() / "src"
-    files = {f"unpack {row.name}": source / f"unpack_{row.name}.c" for row in table().formats}
+    files = {f"unpack {row.name}": source / f"unpack_{row.name}.c" for row in table().stored}
     for op in WEIGHTED:
-        for kernel in {kernel_of(op, row) for row in table().formats}:
+        for kernel in {kernel_of(op, row) for row in table().stored}:
             files[kernel] = source / kernel_file(board.arm, kernel)
     return {name: _object_bytes(path, board) for name, path in sorted(files.items())}
 

@@ -32,7 +32,7 @@ from keras_hwcompress.tflite.samples import random_batch
 
 KEYS = ("core", "case", "format", "levels")
 VALUES = (
-    "board", "arm", "op", "stage", "macs", "outputs", "insns", "insns_per_mac", "insns_per_output", "scratch_bytes", "tile_rows", "weight_bytes",
+    "board", "arm", "op", "kernel", "stage", "macs", "outputs", "insns", "insns_per_mac", "insns_per_output", "scratch_bytes", "tile_rows", "weight_bytes",
     "bits_per_weight",
 )  # fmt: skip
 _CELLS_PER_IMAGE = 40
@@ -70,13 +70,14 @@ def inputs_of(cell: Cell, graph: Graph) -> list[np.ndarray]:
 
 
 def measure(board: Board, todo: Sequence[Cell]) -> Iterator[tuple[Cell, dict[str, object] | None, str]]:
-    """(cell, row or None, what is wrong) of every cell whose format admits its weights."""
+    """(cell, row or None, what is wrong) of every cell whose format admits its weights; they have the same layouts."""
     models = {cell: model for cell in todo if (model := model_of(cell)) is not None}
     if not models:
         return
     try:
         inputs = {cell: inputs_of(cell, plain) for cell, (plain, _) in models.items()}
-        results = run_qemu_many([(packed, inputs[cell]) for cell, (_, packed) in models.items()], board=board.name)
+        pairs = [(packed, inputs[cell]) for cell, (_, packed) in models.items()]
+        results = run_qemu_many(pairs, board=board.name, layouts=todo[0].layouts)
     except HwcmpError as error:
         if len(models) == 1:
             yield next(iter(models)), None, str(error)
@@ -111,6 +112,7 @@ def row_of(board: Board, cell: Cell, result: QemuResult) -> dict[str, object]:
         "board": board.name,
         "arm": board.arm,
         "op": cell.case.op,
+        "kernel": model.kernel(model.layers[0]) if cell.format else cell.case.op,
         "stage": cell.case.stage,
         "macs": model.macs,
         "outputs": outputs,
@@ -125,12 +127,13 @@ def row_of(board: Board, cell: Cell, result: QemuResult) -> dict[str, object]:
 
 
 def batches(todo: Sequence[Cell]) -> Iterator[list[Cell]]:
-    """Cells that share an image, bounded in number and in bytes of weights."""
+    """Cells that share an image: of the same layouts, bounded in number and in bytes of weights."""
     batch: list[Cell] = []
     size = 0
-    for cell in todo:
+    for cell in sorted(todo, key=lambda cell: cell.layouts):
         rows, length = cell.case.weights_shape if cell.format else (0, 0)
-        if batch and (len(batch) == _CELLS_PER_IMAGE or size + rows * length > _BYTES_PER_IMAGE):
+        full = len(batch) == _CELLS_PER_IMAGE or size + rows * length > _BYTES_PER_IMAGE
+        if batch and (full or cell.layouts != batch[0].layouts):
             yield batch
             batch, size = [], 0
         batch.append(cell)

@@ -10,6 +10,8 @@ from keras_hwcompress import formats
 from keras_hwcompress.codegen.model import compile_model
 from keras_hwcompress.codegen.project import generate_project
 from keras_hwcompress.runners.qemu import build_project, run_qemu
+from keras_hwcompress.select import predicted
+from keras_hwcompress.targets import get_board
 from keras_hwcompress.tflite import reference
 from keras_hwcompress.tflite.layers import weighted
 from keras_hwcompress.tflite.pack import BUILTIN, pack
@@ -78,6 +80,14 @@ def test_a_project_with_layouts_replays_its_vectors_on_its_board_and_on_the_host
     assert "0 mismatches of 44 outputs" in done.stdout + done.stderr
     sources = {path.name for path in (tmp_path / "firmware" / "runtime" / "src").rglob("*.c")}
     assert {"conv2d_nary_nested.c", "fully_connected_nary_nested.c", "unpack_nary_nested.c", "unpack_dense8_nested.c"} <= sources
+
+
+def test_predictions_are_those_of_the_layouts():
+    graph = pack(residual_net(), MIXED)
+    run = run_qemu(graph, random_batch(graph, 1), layouts="fast")
+    found = [insns for layer, insns in predicted(run.model, get_board("mps2-an386")) if layer.op != "reshape"]
+    for guess, (name, op, insns) in zip(found, run.layer_insns, strict=True):
+        assert abs(guess - insns) < 0.15 * insns, (name, op, guess, insns)
 
 
 def test_weight_bytes_are_those_of_the_layout():

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from keras_hwcompress.errors import HwcmpError
-from keras_hwcompress.formats.table import table
 from keras_hwcompress.targets.boards import Board
 from keras_hwcompress.targets.features import Features, Stored, layer_features
 from keras_hwcompress.tflite.layers import Layer
@@ -82,9 +81,5 @@ def _models() -> dict[str, CostModel]:
 def _nearest(path: str, known: frozenset[str]) -> str | None:
     """The same path in another loop, else another path of the same kernel; the first in alphabetical order."""
     kernel, _, name = path.split("/")
-    kernels = {item.split("/")[0] for item in known}
-    layouts = [row.name for row in table().layouts if kernel.endswith(f"_{row.name}")]
-    if layouts and kernel not in kernels:  # not measured: about as fast as the operator's own
-        kernel = kernel.removesuffix(f"_{layouts[0]}")
     same = sorted(item for item in known if item.split("/")[0] == kernel)
     return next((item for item in same if item.split("/")[2] == name), same[0] if same else None)

@@ -15,6 +15,8 @@ import numpy as np
 
 from keras_hwcompress.formats.blob import unpack_header
 from keras_hwcompress.formats.table import table
+from keras_hwcompress.targets import features_nested
+from keras_hwcompress.targets.features_nested import is_nested
 from keras_hwcompress.targets.features_other import other_counts
 from keras_hwcompress.tflite.layers import Binary, Conv, ConvAdd, FullyConnected, Layer
 
@@ -96,12 +98,22 @@ def _up(value: int, step: int) -> int:
 
 
 def _weighted(layer: Conv | FullyConnected, stored: Stored) -> Features:
+    if is_nested(stored.blob):
+        return _nested(layer, stored)
     work = _Work(layer, stored)
     path, counts = _WEIGHTED[layer.op](layer, work)
     if stored.is_direct(layer.op):
         return _named(stored.kernel, _loop(stored), path, counts | work.direct())
     features = _named(stored.kernel, "-", path, counts)
     return features | work.unpacking() if stored.is_unpacked else features
+
+
+def _nested(layer: Conv | FullyConnected, stored: Stored) -> Features:
+    inside = 0 if isinstance(layer, FullyConnected) else _inside(layer, 0) * _inside(layer, 1)
+    features: Features = {}
+    for (kernel, path), counts in features_nested.counts(layer, stored.kernel, stored.blob, inside).items():
+        features |= _named(kernel, "-", path, counts)
+    return features
 
 
 @dataclass(frozen=True, slots=True)
