@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (project, run):
         command.add_argument("--board", default="mps2-an386", help="board of the table in the README (default: mps2-an386)")
         command.add_argument("--seed", type=int, default=0, help="seed of the random inputs (default: 0)")
+        command.add_argument("--layouts", choices=("same", "fast", "canonical"), default="same", help="weights in the core's own order: where that takes the same flash, also where it takes more, or never (default: same)")
         command.add_argument("--kernels", choices=("fast", "small"), default="fast", help="the core's own, or the reference kernels in an image that is optimised for size (default: fast)")
     demo = commands.add_parser("demo", help="train, compress, export, build and run a small network, and show the figures")
     demo.set_defaults(command=_demo)
@@ -143,7 +144,7 @@ def _project(arguments: argparse.Namespace) -> int:
 
     project = generate_project(
         arguments.model.read_bytes(), arguments.output, board=arguments.board, name=arguments.name,
-        vectors=arguments.vectors, seed=arguments.seed, overwrite=arguments.force, kernels=arguments.kernels,
+        vectors=arguments.vectors, seed=arguments.seed, overwrite=arguments.force, layouts=arguments.layouts, kernels=arguments.kernels,
     )  # fmt: skip
     model = next(iter(project.models.values()))
     sizes = {"weight_bytes": model.weight_bytes, "const_bytes": model.const_bytes, "arena_bytes": model.plan.arena_bytes}
@@ -197,7 +198,7 @@ def _run_qemu(graph, inputs, arguments, progress) -> tuple[dict[str, Any], list[
     from keras_hwcompress.runners.qemu import run_qemu
 
     progress.add_task(f"build and run on {arguments.board}", total=None)
-    result = run_qemu(graph, inputs, board=arguments.board, kernels=arguments.kernels)
+    result = run_qemu(graph, inputs, board=arguments.board, layouts=arguments.layouts, kernels=arguments.kernels)
     if not arguments.json:
         _print_layers(result)
     figures = {
