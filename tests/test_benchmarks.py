@@ -10,6 +10,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import accuracy_plots  # noqa: E402
 import cases  # noqa: E402
 import common  # noqa: E402
 import fit_cost  # noqa: E402
@@ -143,6 +144,35 @@ def test_plots_are_drawn_from_measured_rows(tmp_path):
     rows = [row | {"format": "dense8", "levels": "int8"}] + [row | {"format": "runs", "levels": f"3 {share}%"} for share in (35, 20, 10)]
     for path in plots.plot_kernels(rows, tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+TRAINED = {
+    "task": "fsdd_gru", "weight_bytes": "1000", "int8_weight_bytes": "8000", "zeros": "0.9", "insns": "2000000", "flash_bytes": "30000", "mismatches": "0",
+}  # fmt: skip
+
+
+def trained(arm, scores, size, **more):
+    return [TRAINED | {"arm": arm, "fold": str(fold), "accuracy": str(score), "weight_bytes": str(size)} | more for fold, score in enumerate(scores)]
+
+
+def trained_rows():
+    rows = trained("float", (0.96, 0.94), 32000, insns="", flash_bytes="", mismatches="") + trained("int8", (0.96, 0.94), 8000)
+    rows += trained("constrained-all-80", (0.955, 0.94), 1000) + trained("constrained-all-90", (0.955, 0.925), 500)
+    return rows + trained("constrained-all-95", (0.9, 0.9), 320) + trained("prune-80", (0.96,), 400) + trained("twn", (0.5, 0.5), 900)
+
+
+def test_trained_networks_are_compared_in_pairs_and_one_point_decides():
+    lines = measured.constrained(trained_rows())
+    assert any(line.startswith("| FSDD, GRU(32) | int8 | 2 | 90% | 95.00% | +0.00 ± 0.00 | 8,000 | 1.000 | 4.0x |  | 2,000,000 |") for line in lines)
+    assert any(line.startswith("| FSDD, GRU(32) | **constrained-all-90** | 2 | 90% | 94.00% | -1.00 ± 0.50 | 500 | 0.062 | 64.0x | 95x |") for line in lines)
+    assert any("*breaks:* constrained-all-95 | 2 | 90% | 90.00% | -5.00 ± 1.00 | 320 | 0.040 | 100.0x |" in line for line in lines)
+    assert not any("prune-80" in line or "twn" in line for line in lines)
+    unmeasured = [row | {"insns": "", "flash_bytes": "", "mismatches": ""} for row in trained_rows()]
+    assert all(line.endswith("| - | - | - |") for line in measured.constrained(unmeasured)[2:-2])
+
+
+def test_accuracy_is_plotted_against_bytes(tmp_path):
+    assert accuracy_plots.plot_accuracy(trained_rows(), tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
 # ---- the README's tables ----------------------------------------------------------------------------------------

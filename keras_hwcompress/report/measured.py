@@ -1,10 +1,12 @@
-"""README tables of the kernel, network, storage and cost-model benchmarks, from their CSV files."""
+"""README tables of the benchmarks, from their CSV files."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from keras_hwcompress.report.trained import constrained
 
 _Row = Mapping[str, str]
 NOT_RUN = "not run"
@@ -31,6 +33,7 @@ def sections(results: Path) -> dict[str, str]:
     makers: dict[str, tuple[str, Callable[[Sequence[_Row]], list[str]]]] = {
         "kernels": ("kernels.csv", kernels),
         "networks": ("networks.csv", networks),
+        "constrained": ("constrained.csv", constrained),
         "storage": ("storage.csv", storage),
         "cost model": ("cost_model.csv", cost_model),
     }
