@@ -166,8 +166,38 @@ def extreme_cases(rng: Rng) -> dict[str, Case]:
         for width in (8, 16):
             size, values = ((7 * stride, width * stride, 4), few_levels(rng, (2, 60)))
             found[f"steps_{stride}_{dilation}_{width}"] = conv(rng, size, values, (5, 3), stride, dilation)
-    found["one_pixel"] = conv(rng, (1, 1, 40), few_levels(rng, (5, 40)), (1, 1))
+    for pixels in (1, 2, 3, 4, 5, 7, 8, 9, 15, 17, 18, 19, 20, 49):
+        found[f"pixels_{pixels}"] = conv(rng, (1, pixels, 40), few_levels(rng, (5, 40)), (1, 1))
+        found[f"padded_{pixels}"] = conv(rng, (pixels, 1, 7), few_levels(rng, (4, 63)), (3, 3), output_zero_point=-128)
     found["three_segments"] = conv(rng, (3, 3, 600), few_levels(rng, (6, 5400)), (3, 3))
+    found["segments_of_one_pixel"] = conv(rng, (1, 1, 3000), few_levels(rng, (6, 3000)), (1, 1))
+    return found | extreme_dense_cases(rng)
+
+
+def dense(rng: Rng, values: np.ndarray, batch: int = 1, **more: object) -> Case:
+    """A fully connected layer."""
+    fields = {"input_zero_point": 9, "output_zero_point": 3, "activation_min": -128, "activation_max": 127} | more
+    fields.setdefault("channels", channels(rng, *values.shape))
+    length = values.shape[1]
+    layer = layers.FullyConnected(
+        **names("fully_connected"), weights=layers.Weights(0, values), batch=batch, input_length=length, **fields
+    )
+    return _case(layer, rng)
+
+
+def extreme_dense_cases(rng: Rng) -> dict[str, Case]:
+    """Every number of entries in a list, rows of several segments, and sums at the bounds of cheap requantization."""
+    found = {"dense_segments": dense(rng, few_levels(rng, (7, 3001)), batch=2)}
+    counts = np.arange(1, 41)[:, None] > np.arange(44)[None]
+    found["dense_plus"] = dense(rng, np.where(counts, 3, 0).astype(np.int8))
+    found["dense_minus"] = dense(rng, np.where(counts, np.where(np.arange(44) < 43, -3, 3), 0).astype(np.int8))
+    # one weight of 127: sums from bias - 127 * 128 to bias + 127 * 127, around the limits 2^29 and 2^30
+    near = np.array([2**29, 2**29 + 1, -(2**29), 2**30, 2**30 - 1, -(2**30), 1 - 2**30, 0, -1, 1], np.int32)
+    spread = rng.integers(-1, 2, 10, np.int32)
+    factor = rng.choice([1 << 30, 2**31 - 1, 1518500250], 10).astype(np.int32)
+    for shift in (-31, -23, -22, -21, -1, 0):
+        stored = layers.Channels(near + spread, factor, np.full(10, shift, np.int8))
+        found[f"dense_bound{shift}"] = dense(rng, np.full((10, 1), 127, np.int8), batch=3, channels=stored)
     return found
 
 
@@ -242,6 +272,53 @@ def counted(name: str, rectified: bool) -> ArmCase:
     case = conv(rng, size, values, kernel, stride, **bounds)
     blob = formats.encode("runs", values, gap_bits=4)
     return ArmCase(f"{name}{'_relu' if rectified else ''}", case, blob, is_counted=True)
+
+
+# Ternary fully connected layers: length, rows, share of non-zero weights, bits of a gap.
+DENSE_LAYERS = {
+    "fc_640to128_35": (640, 128, 0.35, 4),
+    "fc_640to128_20_8": (640, 128, 0.2, 8),
+    "fc_640to128_10_8": (640, 128, 0.1, 8),
+}
+DENSE_LIMITS = {
+    "mps2-an386": {"fc_640to128_35": 1.30, "fc_640to128_20_8": 0.75, "fc_640to128_10_8": 0.45},
+    "mps2-an385-m0": {"fc_640to128_35": 2.6, "fc_640to128_20_8": 1.5, "fc_640to128_10_8": 0.9},
+    "mps2-an385": {"fc_640to128_35": 1.9, "fc_640to128_20_8": 1.2, "fc_640to128_10_8": 0.75},
+    "mps3-an547": {"fc_640to128_35": 1.35, "fc_640to128_20_8": 0.8, "fc_640to128_10_8": 0.5},
+}
+# Convolutions 3x3 32->32 without padding over few output pixels, on Cortex-M4: (height, width) of the output.
+FEW_PIXELS = {(1, 1): 1.55, (1, 2): 1.52, (2, 2): 1.62, (3, 3): 0.72, (3, 5): 0.45, (7, 7): 0.41}
+
+
+def counted_dense(name: str) -> ArmCase:
+    length, rows, density, bits = DENSE_LAYERS[name]
+    rng = np.random.default_rng(5)
+    values = np.zeros((rows, length), np.int8)
+    chosen = rng.permutation(values.size)[: round(density * values.size)]
+    values.reshape(-1)[chosen] = rng.choice(TERNARY, chosen.size)
+    return ArmCase(name, dense(rng, values), formats.encode("runs", values, gap_bits=bits), is_counted=True)
+
+
+def counted_few(size: tuple[int, int]) -> ArmCase:
+    rng = np.random.default_rng(5)
+    values = np.where(rng.random((32, 288)) < 0.35, rng.choice(TERNARY, (32, 288)), 0).astype(np.int8)
+    case = conv(rng, (size[0] + 2, size[1] + 2, 32), values, (3, 3), pad=(0, 0), output=size)
+    return ArmCase(f"few_{size[0]}x{size[1]}", case, formats.encode("runs", values, gap_bits=4), is_counted=True)
+
+
+@IN_QEMU
+@pytest.mark.parametrize("board", DENSE_LIMITS)
+def test_fully_connected_layers_and_few_pixels_execute_no_more_instructions_than_promised(
+    tmp_path: Path, board: str
+) -> None:
+    limits = dict(DENSE_LIMITS[board])
+    cases = [counted_dense(name) for name in limits]
+    if board == "mps2-an386":
+        cases += [counted_few(size) for size in FEW_PIXELS]
+        limits |= {f"few_{h}x{w}": limit for (h, w), limit in FEW_PIXELS.items()}
+    run = run_cases(BOARDS[board], KERNELS, cases, tmp_path)
+    shares = {item.name: run.insns[item.name] / item.case.layer.macs for item in cases}
+    assert not {name: round(share, 3) for name, share in shares.items() if share > limits[name]}
 
 
 # The same on other cores, for any output zero point.

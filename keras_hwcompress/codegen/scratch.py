@@ -22,6 +22,7 @@ _DSP_PIXELS = 4
 _DSP_TABLE_ROWS = 64
 _DSP_CHANNEL_BYTES = 16
 _DSP_LANES = 16
+_DSP_FEW_PIXELS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,12 @@ def _dsp_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
 
 
 def _dsp_conv2d_runs(layer: Conv, rows: _Rows) -> int:
-    """A tile of 16 pixels, constants, outputs where pixels are fewer, and kernel rows: one of padding, four gathered."""
+    """A tile of 16 pixels, constants, outputs where pixels are fewer, and kernel rows: one of padding, four gathered.
+
+    One column where pixels are few.
+    """
+    if layer.output[0] * layer.output[1] <= _DSP_FEW_PIXELS:
+        return _align4(rows.length)
     neighbours = layer.dilation[1] == 1 or layer.kernel[1] == 1
     kernel_row = 0 if neighbours and _windows_inside(layer) else _align4(layer.kernel[1] * layer.input[2])
     staged = _DSP_LANES * rows.count if layer.output[0] * layer.output[1] < _DSP_LANES else 0
@@ -172,17 +178,22 @@ def _mve_depthwise_conv2d(layer: Conv, rows: _Rows) -> int:
 
 
 def _swar_conv2d_runs(layer: Conv, rows: _Rows) -> int:
-    return _tile_and_constants(layer, rows, 8)
+    return _tile_or_column(layer, rows, 8)
 
 
 def _mve_conv2d_runs(layer: Conv, rows: _Rows) -> int:
-    return _tile_and_constants(layer, rows, 16)
+    return _tile_or_column(layer, rows, 16)
 
 
-def _tile_and_constants(layer: Conv, rows: _Rows, lanes: int) -> int:
-    """A line of 16 bytes for each position of the window, constants, and outputs where pixels are fewer than lanes."""
-    staged = lanes * rows.count if layer.output[0] * layer.output[1] < lanes else 0
-    return 16 * rows.length + 16 * rows.count + staged
+def _tile_or_column(layer: Conv, rows: _Rows, lanes: int) -> int:
+    """A line of 16 bytes for each position of the window, constants, and outputs where pixels are fewer than lanes.
+
+    The column of a single pixel.
+    """
+    pixels = layer.output[0] * layer.output[1]
+    if pixels == 1:
+        return _align4(rows.length)
+    return 16 * rows.length + 16 * rows.count + (lanes * rows.count if pixels < lanes else 0)
 
 
 _NESTED = ("dense8_nested", "nary_nested")

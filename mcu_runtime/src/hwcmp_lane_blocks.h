@@ -29,13 +29,21 @@ static inline int32_t hwcmp_shared_kernel_rows(const hwcmp_conv_params *params, 
     return taps * params->dilation_h == input_rows && taps < params->kernel_h ? params->kernel_h - taps : 0;
 }
 
-static inline hwcmp_lane_blocks hwcmp_lane_blocks_of(const hwcmp_conv_params *params, int32_t lanes)
+/* How many pixels at the end of a layer are taken one by one, because they would hardly fill a block: `few` at most. */
+static inline int32_t hwcmp_lane_rest(const hwcmp_conv_params *params, int32_t lanes, int32_t few)
+{
+    const int32_t rest = (int32_t)params->output.h * params->output.w % lanes;
+    return rest <= few ? rest : 0;
+}
+
+/* The pixels but for `rest` at the end. */
+static inline hwcmp_lane_blocks hwcmp_lane_blocks_of(const hwcmp_conv_params *params, int32_t lanes, int32_t rest)
 {
     const int32_t width = params->output.w;
     const bool in_strips = width % lanes == 0 || (width < lanes && lanes % width == 0);
     const int32_t step = in_strips ? hwcmp_max(width, lanes) : lanes;
     const hwcmp_lane_blocks blocks = {.lanes = lanes,
-                                      .pixels = (int32_t)params->output.h * width,
+                                      .pixels = (int32_t)params->output.h * width - rest,
                                       .width = width,
                                       .step = step,
                                       .step_kept = in_strips ? hwcmp_shared_kernel_rows(params, step / width) : 0,
@@ -44,8 +52,8 @@ static inline hwcmp_lane_blocks hwcmp_lane_blocks_of(const hwcmp_conv_params *pa
     return blocks;
 }
 
-/* Moves on to the first or next block; false behind the last. The last block of a layer overlaps the one before it if
- * the pixels do not come out even. */
+/* Moves on to the first or next block; false behind the last. The last block overlaps the one before it if the pixels
+ * do not come out even. */
 static inline bool hwcmp_lane_blocks_next(hwcmp_lane_blocks *blocks, const hwcmp_conv_params *params)
 {
     if (blocks->next >= blocks->pixels) {

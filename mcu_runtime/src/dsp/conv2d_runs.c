@@ -3,18 +3,21 @@
  * Same results as ref/conv2d_runs.c, compared bit for bit by tests/test_runtime_runs.py. The activations of 16 output
  * pixels at a time are transposed into a tile, position by position, then every channel's lists pass over it. Where
  * blocks of 16 pixels are whole rows or parts of one, consecutive blocks are below each other, and kernel rows that
- * they share are moved inside the tile instead of being transposed again.
+ * they share are moved inside the tile instead of being transposed again. Few pixels that are left over are taken one
+ * by one.
  */
 #include "../hwcmp_lane_blocks.h"
 #include "../hwcmp_runs.h"
-#include "../ref/conv.h"
+#include "../ref/gather.h"
+#include "run_columns.h"
 #include "run_lanes.h"
 
-enum { LANES = HWCMP_DSP_LANES, GROUP = 4, MOST_LOG_SCALE = 8 };
+/* FEW: pixels that take fewer instructions one by one than in 16 lanes. */
+enum { LANES = HWCMP_DSP_LANES, GROUP = 4, MOST_LOG_SCALE = 8, FEW = 3 };
 
 /* Scratch, each part a multiple of 4 bytes: tile | constants | outputs of 16 pixels, of a layer that has fewer | one
  * kernel row of padding | four gathered kernel rows, the last two unless every kernel row of every window is a run of
- * input bytes. */
+ * input bytes. Of a layer of few pixels: one column. */
 typedef struct {
     const hwcmp_conv_params *params;
     const int8_t *input, *outside;
@@ -61,6 +64,9 @@ static size_t staged_bytes(const hwcmp_conv_params *params, const hwcmp_weights 
 
 size_t hwcmp_conv2d_runs_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
 {
+    if (pixels_of(params) <= FEW) {
+        return hwcmp_align4(weights->row_length);
+    }
     return LANES * (size_t)weights->row_length + sizeof(hwcmp_dsp_run_channel) * weights->rows +
            staged_bytes(params, weights) + (are_runs_of_input(params) ? 0U : (1U + GROUP) * run_bytes(params));
 }
@@ -376,25 +382,12 @@ static HWCMP_NOINLINE void prepare_channels(hwcmp_dsp_run_channel *table, const 
     }
 }
 
-/* ---- the layer ---------------------------------------------------------------------------------------- */
-
-hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
-                                  const hwcmp_weights *weights, const hwcmp_channels *channels, const int8_t *input,
-                                  int8_t *output)
+static void convolve_lanes(const hwcmp_conv_params *params, const hwcmp_weights *weights,
+                           const hwcmp_output_stage *stage, const int8_t *input, int8_t *tile, int8_t *output)
 {
-    hwcmp_status status = hwcmp_direct_conv_check(params, weights, channels, input, output, HWCMP_FORMAT_RUNS);
-    if (status == HWCMP_OK) {
-        status = hwcmp_scratch_fits(scratch, hwcmp_conv2d_runs_s8_scratch_bytes(params, weights));
-    }
-    if (status != HWCMP_OK) {
-        return status;
-    }
-    const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
-                                      params->activation_max};
     const hwcmp_runs_shape shape = hwcmp_runs_shape_of(weights);
     const int32_t pixels = pixels_of(params);
     const bool pads = !are_runs_of_input(params);
-    int8_t *const tile = scratch->buf;
     hwcmp_dsp_run_channel *table = (void *)(tile + LANES * (size_t)weights->row_length);
     int8_t *const staged = (int8_t *)(table + weights->rows);
     int8_t *const rest = staged + staged_bytes(params, weights);
@@ -405,9 +398,9 @@ hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv
     hwcmp_dsp_lanes_job job = {.groups = weights->payload, .tile = tile, .segment_bytes = LANES * shape.width,
                                .channel = table, .end = table + weights->rows, .output = staged,
                                .pixel_step = weights->rows, .is_wide = hwcmp_runs_is_wide(&shape) ? 1U : 0U};
-    hwcmp_lane_blocks blocks = hwcmp_lane_blocks_of(params, LANES);
+    hwcmp_lane_blocks blocks = hwcmp_lane_blocks_of(params, LANES, hwcmp_lane_rest(params, LANES, FEW));
 
-    prepare_channels(table, &stage, weights);
+    prepare_channels(table, stage, weights);
     for (size_t i = 0; pads && i < run_bytes(params); i += 4U) {
         hwcmp_dsp_store(rest + i, ((uint32_t)params->input_zero_point & 0xFFU) * 0x01010101U);
     }
@@ -425,6 +418,42 @@ hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv
     if (pixels < LANES) {
         copy(output, staged, (uint32_t)pixels * weights->rows);
     }
-    hwcmp_dsp_activate(output, (uint32_t)pixels * weights->rows, stage.low, stage.high);
+}
+
+/* The last `count` pixels. */
+static void convolve_singly(const hwcmp_conv_params *params, const hwcmp_weights *weights,
+                            const hwcmp_output_stage *stage, const int8_t *input, int8_t *column, int8_t *output,
+                            int32_t count)
+{
+    const int32_t pixels = pixels_of(params);
+
+    for (int32_t pixel = pixels - count; pixel < pixels; pixel++) {
+        const int32_t y = hwcmp_first_tap(pixel / params->output.w, params->stride_h, params->pad_top);
+        const int32_t x = hwcmp_first_tap(pixel % params->output.w, params->stride_w, params->pad_left);
+        hwcmp_gather(params, input, y, x, column);
+        hwcmp_dsp_run_column(stage, weights, column, output + (size_t)pixel * weights->rows);
+    }
+}
+
+hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
+                                  const hwcmp_weights *weights, const hwcmp_channels *channels, const int8_t *input,
+                                  int8_t *output)
+{
+    hwcmp_status status = hwcmp_direct_conv_check(params, weights, channels, input, output, HWCMP_FORMAT_RUNS);
+    if (status == HWCMP_OK) {
+        status = hwcmp_scratch_fits(scratch, hwcmp_conv2d_runs_s8_scratch_bytes(params, weights));
+    }
+    if (status != HWCMP_OK) {
+        return status;
+    }
+    const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
+                                      params->activation_max};
+    const int32_t singles = hwcmp_lane_rest(params, LANES, FEW);
+
+    if (singles < pixels_of(params)) {
+        convolve_lanes(params, weights, &stage, input, scratch->buf, output);
+    }
+    convolve_singly(params, weights, &stage, input, scratch->buf, output, singles);
+    hwcmp_dsp_activate(output, (uint32_t)pixels_of(params) * weights->rows, stage.low, stage.high);
     return HWCMP_OK;
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Same results as ref/conv2d_runs.c, compared bit for bit by tests/test_runtime_runs.py. The windows of 8 output pixels
- * at a time are put into a tile, two pixels in a word, then every channel's lists pass over it.
+ * at a time are put into a tile, two pixels in a word, then every channel's lists pass over it. A pixel that is left
+ * over is taken alone.
  */
 #include "../hwcmp_lane_blocks.h"
 #include "../hwcmp_runs.h"
 #include "../hwcmp_windows.h"
+#include "../ref/gather.h"
+#include "run_columns.h"
 #include "run_lanes.h"
 
-enum { LANES = HWCMP_SWAR_LANES, WORDS = LANES / 2, LINE_BYTES = HWCMP_SWAR_LINE_BYTES };
+/* FEW: pixels that take fewer instructions one by one than in lanes. */
+enum { FEW = 1, LANES = HWCMP_SWAR_LANES, WORDS = LANES / 2, LINE_BYTES = HWCMP_SWAR_LINE_BYTES };
 
 /* Input coordinates of the first tap of a lane's window. */
 typedef struct {
@@ -20,10 +24,13 @@ static int32_t pixels_of(const hwcmp_conv_params *params)
     return (int32_t)params->output.h * params->output.w;
 }
 
-/* Scratch: tile | constants | outputs of 8 pixels, of a layer that has fewer. */
+/* Scratch: tile | constants | outputs of 8 pixels, of a layer that has fewer. Of a layer of one pixel: its column. */
 size_t hwcmp_conv2d_runs_s8_scratch_bytes(const hwcmp_conv_params *params, const hwcmp_weights *weights)
 {
     const size_t staged = pixels_of(params) < LANES ? LANES * (size_t)weights->rows : 0U;
+    if (pixels_of(params) <= FEW) {
+        return hwcmp_align4(weights->row_length);
+    }
     return LINE_BYTES * (size_t)weights->row_length + sizeof(hwcmp_swar_channel) * weights->rows + staged;
 }
 
@@ -170,6 +177,47 @@ static void fill_tile(const hwcmp_conv_params *params, const int8_t *input, cons
 
 /* ---- the layer ---------------------------------------------------------------------------------------- */
 
+static void convolve_lanes(const hwcmp_conv_params *params, const hwcmp_weights *weights,
+                           const hwcmp_output_stage *stage, const int8_t *input, int8_t *tile, int8_t *output)
+{
+    const hwcmp_runs_shape shape = hwcmp_runs_shape_of(weights);
+    hwcmp_lane_blocks blocks = hwcmp_lane_blocks_of(params, LANES, hwcmp_lane_rest(params, LANES, FEW));
+    hwcmp_swar_channel *table = (void *)(tile + LINE_BYTES * (size_t)weights->row_length);
+    hwcmp_swar_lanes_job job = {.groups = weights->payload, .tile = tile, .segment_bytes = LINE_BYTES * shape.width,
+                                .channel = table, .end = table + weights->rows,
+                                .output = (int8_t *)(table + weights->rows), .pixel_step = weights->rows,
+                                .is_wide = hwcmp_runs_is_wide(&shape) ? 1U : 0U, .floor = hwcmp_swar_floor(stage)};
+
+    for (int32_t ch = 0; ch < weights->rows; ch++) {
+        table[ch] = hwcmp_swar_channel_at(stage, ch, weights->row_length);
+    }
+    while (hwcmp_lane_blocks_next(&blocks, params)) {
+        fill_tile(params, input, &blocks, tile);
+        if (blocks.pixels >= LANES) {
+            job.output = output + (uint32_t)blocks.first * weights->rows;
+        }
+        hwcmp_swar_run_lanes(&job);
+    }
+    if (blocks.pixels < LANES) {
+        memcpy(output, job.output, (uint32_t)blocks.pixels * weights->rows);
+    }
+}
+
+/* The last `count` pixels. */
+static void convolve_singly(const hwcmp_conv_params *params, const hwcmp_weights *weights,
+                            const hwcmp_output_stage *stage, const int8_t *input, int8_t *column, int8_t *output,
+                            int32_t count)
+{
+    const int32_t pixels = pixels_of(params);
+
+    for (int32_t pixel = pixels - count; pixel < pixels; pixel++) {
+        const int32_t y = hwcmp_first_tap(pixel / params->output.w, params->stride_h, params->pad_top);
+        const int32_t x = hwcmp_first_tap(pixel % params->output.w, params->stride_w, params->pad_left);
+        hwcmp_gather(params, input, y, x, column);
+        hwcmp_swar_run_column(stage, weights, column, output + (size_t)pixel * weights->rows);
+    }
+}
+
 hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv_params *params,
                                   const hwcmp_weights *weights, const hwcmp_channels *channels, const int8_t *input,
                                   int8_t *output)
@@ -183,28 +231,12 @@ hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv
     }
     const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
                                       params->activation_max};
-    const hwcmp_runs_shape shape = hwcmp_runs_shape_of(weights);
-    hwcmp_lane_blocks blocks = hwcmp_lane_blocks_of(params, LANES);
-    int8_t *const tile = scratch->buf;
-    hwcmp_swar_channel *table = (void *)(tile + LINE_BYTES * (size_t)weights->row_length);
-    hwcmp_swar_lanes_job job = {.groups = weights->payload, .tile = tile, .segment_bytes = LINE_BYTES * shape.width,
-                                .channel = table, .end = table + weights->rows,
-                                .output = (int8_t *)(table + weights->rows), .pixel_step = weights->rows,
-                                .is_wide = hwcmp_runs_is_wide(&shape) ? 1U : 0U, .floor = hwcmp_swar_floor(&stage)};
+    const int32_t singles = hwcmp_lane_rest(params, LANES, FEW);
 
-    for (int32_t ch = 0; ch < weights->rows; ch++) {
-        table[ch] = hwcmp_swar_channel_at(&stage, ch, weights->row_length);
+    if (singles < pixels_of(params)) {
+        convolve_lanes(params, weights, &stage, input, scratch->buf, output);
     }
-    while (hwcmp_lane_blocks_next(&blocks, params)) {
-        fill_tile(params, input, &blocks, tile);
-        if (blocks.pixels >= LANES) {
-            job.output = output + (uint32_t)blocks.first * weights->rows;
-        }
-        hwcmp_swar_run_lanes(&job);
-    }
-    if (blocks.pixels < LANES) {
-        memcpy(output, job.output, (uint32_t)blocks.pixels * weights->rows);
-    }
-    hwcmp_swar_activate(output, (uint32_t)blocks.pixels * weights->rows, stage.low, stage.high);
+    convolve_singly(params, weights, &stage, input, scratch->buf, output, singles);
+    hwcmp_swar_activate(output, (uint32_t)pixels_of(params) * weights->rows, stage.low, stage.high);
     return HWCMP_OK;
 }

@@ -100,6 +100,32 @@ static inline int32_t hwcmp_swar_high_mul(int32_t a, int32_t m)
     "add r1, lr\n\t"              \
     "asrs r1, r7\n\t"
 
+/* Two entries of a list times a column: gaps in r7, r3 free, r0 activations, of which the second one is found one ahead,
+ * r4 0, r5 1, r2 sum. 11 instructions with the load of r7. */
+#define HWCMP_SWAR_RUN_SUM_FIRST  \
+    "lsls r3, r7, #28\n\t"        \
+    "lsrs r3, r3, #28\n\t"        \
+    "adds r0, r0, r3\n\t"         \
+    "ldrsb r3, [r0, r4]\n\t"      \
+    "adds r2, r2, r3\n\t"
+#define HWCMP_SWAR_RUN_SUM_SECOND \
+    "lsrs r7, r7, #4\n\t"         \
+    "adds r0, r0, r7\n\t"         \
+    "ldrsb r3, [r0, r5]\n\t"      \
+    "adds r2, r2, r3\n\t"         \
+    "adds r0, r0, #2\n\t"
+/* One entry, its gap in r3. */
+#define HWCMP_SWAR_RUN_SUM_WIDE   \
+    "adds r0, r0, r3\n\t"         \
+    "ldrsb r3, [r0, r4]\n\t"      \
+    "adds r2, r2, r3\n\t"         \
+    "adds r0, r0, #1\n\t"
+/* Where the list of length r2 begins with a second entry. */
+#define HWCMP_SWAR_RUN_SUM_ODD    \
+    "movs r5, #1\n\t"             \
+    "ands r5, r2\n\t"             \
+    "subs r0, r0, r5\n\t"
+
 /* One activation for four rows, 14 instructions: r1 x, r2-r4 r6 rows, r5 activation, r7 weight. Pointers are moved to
  * their ends and indexed by r0, which goes up from -length. */
 #define HWCMP_SWAR_BEGIN_ELEMENTS \

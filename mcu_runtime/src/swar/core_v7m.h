@@ -42,6 +42,23 @@ static inline int32_t hwcmp_swar_high_mul(int32_t a, int32_t m)
     "smlal r1, r2, r0, r4\n\t"           \
     "asr r1, r2, r6\n\t"
 
+/* Two entries of a list times a column: gaps in r7, r3 free, r0 activations, r2 sum. 8 instructions with the load. */
+#define HWCMP_SWAR_RUN_SUM_FIRST         \
+    "and r3, r7, #15\n\t"                \
+    "adds r0, r0, r3\n\t"                \
+    "ldrsb r3, [r0], #1\n\t"             \
+    "adds r2, r2, r3\n\t"
+#define HWCMP_SWAR_RUN_SUM_SECOND        \
+    "add r0, r0, r7, lsr #4\n\t"         \
+    "ldrsb r3, [r0], #1\n\t"             \
+    "adds r2, r2, r3\n\t"
+/* One entry, its gap in r3. */
+#define HWCMP_SWAR_RUN_SUM_WIDE          \
+    "adds r0, r0, r3\n\t"                \
+    "ldrsb r3, [r0], #1\n\t"             \
+    "adds r2, r2, r3\n\t"
+#define HWCMP_SWAR_RUN_SUM_ODD ""
+
 /* One activation for four rows, 9 instructions: r0 end of x, r1 x, r2-r4 r6 rows, r5 activation, r7 weight. */
 #define HWCMP_SWAR_BEGIN_ELEMENTS "adds r0, r0, r1\n\t"
 #define HWCMP_SWAR_ELEMENT               \
