@@ -13,6 +13,7 @@ from keras_hwcompress.compress import compress_tflite, compress_with_report
 from keras_hwcompress.errors import HwcmpError
 from keras_hwcompress.formats.table import table
 from keras_hwcompress.select import Bounds, Candidate, Problem, choose, predicted, problem_of, select_formats
+from keras_hwcompress.select.candidates import code_parts, compiled_with
 from keras_hwcompress.targets import BOARDS, get_board
 from keras_hwcompress.targets import cost as cost_module
 from keras_hwcompress.targets.cost import CostModel, cost_model
@@ -127,6 +128,23 @@ def test_candidates_have_exact_bytes_and_the_formats_that_the_weights_admit():
         selection = select_formats(graph, BOARD, objective=objective)
         assert selection.compiled.model_bytes == problem.fixed_bytes + sum(row.bytes for row in selection.picked.values())
         assert all(selection.runners_up[group].candidate != row for group, row in selection.picked.items())
+
+
+def test_layouts_of_an_arm_are_candidates_and_count_the_code_that_the_plan_has():
+    builder = GraphBuilder(3)
+    x = builder.conv2d(builder.input((1, 6, 6, 16)), 16, weights=np.random.default_rng(3).choice(np.array([-50, 0, 50], np.int8), (16, 3, 3, 16)))
+    graph = builder.build([builder.conv2d(x, 16)])
+    problem = problem_of(graph, BOARD)
+    first, second = problem.options.values()
+    for rows in (first, second):
+        assert {row.code for row in rows if row.name == "builtin"} == {("conv2d_dense8_nested", "unpack dense8_nested"), ("conv2d", "unpack dense8")}
+    assert all(problem.code_bytes[part] > 0 for row in (*first, *second) for part in row.code)
+    fast = select_formats(graph, BOARD, objective="latency", scope="image")
+    whole = select_formats(graph, BOARD, Bounds(flash=fast.flash), "latency")
+    assert whole.flash == fast.flash == fast.compiled.model_bytes + fast.code_bytes
+    parts = {"conv2d", "unpack dense8", "unpack nary"}
+    mixed = compiled_with(graph, {next(iter(problem.options)): "nary"}, BOARD)
+    assert code_parts(mixed) == parts and code_parts(compiled_with(graph, {}, BOARD)) == {"conv2d_dense8_nested", "unpack dense8_nested"}
 
 
 def wide_model():

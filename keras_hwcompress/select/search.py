@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from keras_hwcompress.codegen.model import CompiledModel
 from keras_hwcompress.errors import HwcmpError
-from keras_hwcompress.select.candidates import compiled_with, predicted, problem_of
+from keras_hwcompress.select.candidates import code_parts, compiled_with, predicted, problem_of
 from keras_hwcompress.select.choose import Bounds, Candidate, Cut, InfeasibleError, Problem, check_objective, choose, too_little, total
 from keras_hwcompress.targets.boards import Board
 from keras_hwcompress.tflite.graph import Graph
@@ -83,7 +83,7 @@ def _runners_up(problem: Problem, picked: Mapping[WeightGroup, Candidate], objec
     found = {}
     for group, rows in problem.options.items():
         there = {part for neighbour, row in picked.items() if neighbour != group for part in row.code}
-        others = [RunnerUp(row, problem.code_of(set(row.code) - there)) for row in rows if row != picked[group]]
+        others = [RunnerUp(row, problem.code_of(set(row.code) - there)) for row in rows if row.name != picked[group].name]
         if others:
             found[group] = min(others, key=rank)
     return found
@@ -115,7 +115,7 @@ class _Search:
             self.exclude(picked)
             return None
         insns = tuple(predicted(model, self.board))
-        code = self.problem.code_of(part for row in picked.values() for part in row.code)
+        code = self.problem.code_of(code_parts(model))
         return Selection(model.graph, model, picked, _runners_up(self.problem, picked, objective), insns, code)
 
     def is_within(self, found: Selection) -> bool:
