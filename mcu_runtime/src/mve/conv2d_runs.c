@@ -114,7 +114,7 @@ static hwcmp_mve_channel channel_at(const hwcmp_output_stage *stage, int32_t ch,
 }
 
 static void convolve_lanes(const hwcmp_conv_params *params, const hwcmp_weights *weights,
-                           const hwcmp_output_stage *stage, const int8_t *input, int8_t *tile, int8_t *output)
+                           hwcmp_output_stage stage, const int8_t *input, int8_t *tile, int8_t *output)
 {
     const hwcmp_runs_shape shape = hwcmp_runs_shape_of(weights);
     hwcmp_lane_blocks blocks = hwcmp_lane_blocks_of(params, LANES, hwcmp_lane_rest(params, LANES, FEW));
@@ -124,13 +124,13 @@ static void convolve_lanes(const hwcmp_conv_params *params, const hwcmp_weights 
                                .channel = table, .end = table + weights->rows,
                                .output = (int8_t *)(table + weights->rows), .pixel_step = weights->rows,
                                .is_wide = hwcmp_runs_is_wide(&shape) ? 1U : 0U,
-                               .low = stage->low, .high = stage->high};
+                               .low = stage.low, .high = stage.high};
 
     for (uint32_t i = 0; i < 8U; i++) {
         job.offsets[i] = (uint16_t)(i * weights->rows);
     }
     for (int32_t ch = 0; ch < weights->rows; ch++) {
-        table[ch] = channel_at(stage, ch, is_literal);
+        table[ch] = channel_at(&stage, ch, is_literal);
     }
     while (hwcmp_lane_blocks_next(&blocks, params)) {
         fill_tile(params, input, &blocks, tile);
@@ -175,7 +175,7 @@ hwcmp_status hwcmp_conv2d_runs_s8(const hwcmp_scratch *scratch, const hwcmp_conv
     const int32_t singles = hwcmp_lane_rest(params, LANES, FEW);
 
     if (singles < pixels_of(params)) {
-        convolve_lanes(params, weights, &stage, input, scratch->buf, output);
+        convolve_lanes(params, weights, stage, input, scratch->buf, output);
     }
     convolve_singly(params, weights, &stage, input, scratch->buf, output, singles);
     return HWCMP_OK;

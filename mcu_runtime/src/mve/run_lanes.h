@@ -164,8 +164,7 @@ HWCMP_MVE_NAKED void hwcmp_mve_run_lanes(const hwcmp_mve_lanes_job *job HWCMP_MV
         "b 2b\n"
         /* outputs of a row */
         "5:\n\t"
-        "ldr r9, [r5, #8]\n\t"
-        "ldrd r0, r8, [r5], #16\n\t"
+        "ldmia r5!, {r0, r8, r9, r12}\n\t"
         "cmp r9, #0\n\t"
         "beq 7f\n\t"
         "ldrd r2, r12, [r10, #32]\n\t"
