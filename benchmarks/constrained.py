@@ -6,8 +6,8 @@ Arms: float; int8 (the float arm, converted); twn (ternary weight networks: thre
 layer); ttq ("trained ternary quantization" in style: threshold 0.05 max|w|, one learned magnitude per sign and layer,
 plain straight-through gradients); prune-S (magnitude pruning under one threshold to S percent zeros, int8 values);
 constrained-S (all layers but the first and the classifier on {-s, 0, +s}, S percent zeros among these); constrained-all-S
-(every layer); layerwise-S (S percent zeros under one threshold, then greedy, at most one point lost on held-out data; three on
-CIFAR-10, where the base networks were trained on these data, too, so that the float arm itself loses 1.2 points on them).
+(every layer); layerwise-S (S percent zeros under one threshold, then greedy, at most two points lost on held-out data before
+the last fine-tuning; three on CIFAR-10, whose base networks know these data: the float arm itself loses 1.2 points there).
 
 A fold counts as a seed; all arms of a fold start from one base network. Accuracy is that of the int8 model on the test
 fold, by the generated C (float: of the float model). Every exported model is run on a few test samples as a host library
@@ -129,10 +129,10 @@ def layerwise(sparsity: float) -> Arm:
             result = hwc.compress_layerwise(
                 base, lambda model, epochs, callbacks: train(task, fold, model, epochs, callbacks),
                 validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=task.max_drop,
-                prune_epochs=task.prune_epochs, epochs=task.step_epochs, order=order, group=task.group,
-                batch_norm_data=fold.x[:2000], folder=folder, seed=seed, verbose=0,
+                prune_epochs=task.prune_epochs, epochs=task.step_epochs, finetune_epochs=task.finetune_epochs,
+                order=order, group=task.group, batch_norm_data=fold.x[:2000], folder=folder, seed=seed, verbose=0,
             )  # fmt: skip
-        epochs = task.prune_epochs + task.step_epochs * len(result.steps)
+        epochs = task.prune_epochs + task.step_epochs * len(result.steps) + task.finetune_epochs
         return result.model, " ".join(result.constrained) or "none", epochs
 
     return run

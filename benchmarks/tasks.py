@@ -50,7 +50,7 @@ class Task:
     """A task. base: the network that the arms of a fold start from. epochs: per arm, the same for every arm.
 
     prune_epochs, step_epochs, group, tried: how the layer-wise arm divides as many epochs: pruning, then attempts with
-    `group` layers each, for the `tried` least significant layers. max_drop: its bound. unconstrained: layers
+    `group` layers each, for the `tried` least significant layers, then finetune_epochs. max_drop: its bound. unconstrained: layers
     that the uniform baselines (TWN, TTQ-style) and the arm constrained-S leave in int8, as is usual for low-bit networks.
     augments: whether images are flipped and shifted. jit: compile the training step with XLA, which on a CPU makes
     recurrent layers three times faster and depthwise convolutions five times slower.
@@ -71,7 +71,8 @@ class Task:
     augments: bool = False
     group: int = 1
     tried: int | None = None
-    max_drop: float = 0.01
+    finetune_epochs: int = 0
+    max_drop: float = 0.02
     jit: bool | str = "auto"
 
 
@@ -254,12 +255,12 @@ def _checkpoint(fold: Fold, seed: int, task: Task, checkpoints: Path | None) -> 
 
 
 TASKS = {
-    "digits": Task("digits", tuple(range(5)), _load_digits, _trained_base(digits.build_network), 40, 40, 8, 16, 2e-3, 32,
-                   (0.8, 0.85, 0.9, 0.95), ("first", "classifier"), tried=2),
-    "fsdd": Task("fsdd", tuple(range(5)), _load_images, _trained_base(build_ds_cnn), 15, 16, 4, 6, 2e-3, 50,
-                 (0.8, 0.9, 0.95), ("first", "classifier"), jit=False, group=2, tried=4),
-    "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 30, 8, 22, 3e-3, 50,
-                     (0.8, 0.9, 0.95), ("classifier",), jit=True, tried=1),
+    "digits": Task("digits", tuple(range(5)), _load_digits, _trained_base(digits.build_network), 40, 40, 4, 14, 2e-3, 32,
+                   (0.8, 0.85, 0.9, 0.95), ("first", "classifier"), tried=2, finetune_epochs=8),
+    "fsdd": Task("fsdd", tuple(range(5)), _load_images, _trained_base(build_ds_cnn), 15, 16, 2, 5, 2e-3, 50,
+                 (0.8, 0.9, 0.95), ("first", "classifier"), jit=False, group=2, tried=4, finetune_epochs=4),
+    "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 30, 4, 18, 3e-3, 50,
+                     (0.8, 0.9, 0.95), ("classifier",), jit=True, tried=1, finetune_epochs=8),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 2, 2, 1e-3, 128, (0.6, 0.85),
                     ("conv2d", "conv2d_5", "conv2d_8", "dense"), augments=True, group=3, tried=6, max_drop=0.03),
 }  # fmt: skip
@@ -267,4 +268,5 @@ TASKS = {
 
 def smoke(task: Task) -> Task:
     """The same task with one epoch of everything, to prove that it runs."""
-    return replace(task, base_epochs=min(task.base_epochs, 1), epochs=1, prune_epochs=1, step_epochs=1, sparsities=task.sparsities[:1])
+    return replace(task, base_epochs=min(task.base_epochs, 1), epochs=1, prune_epochs=1, step_epochs=1,
+                   finetune_epochs=0, sparsities=task.sparsities[:1])  # fmt: skip
