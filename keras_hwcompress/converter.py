@@ -27,6 +27,7 @@ from keras_hwcompress.tflite import reference
 from keras_hwcompress.tflite.check import check_compilable
 from keras_hwcompress.tflite.graph import Graph
 from keras_hwcompress.tflite.match import group_rows, match_kernels
+from keras_hwcompress.tflite.merge_weights import merge_weights
 from keras_hwcompress.tflite.prepare import prepare
 from keras_hwcompress.tflite.reader import read_model
 from keras_hwcompress.tflite.regrid import regrid
@@ -86,7 +87,8 @@ class Converter:
         kernels = _promised_kernels(self._model)
         plain = training.strip(self._model, as_conv=tuple(self.as_conv), dtype="float32")
         samples = _samples(self.representative_dataset, plain)
-        untouched = in_step_order(simplify(_in_keras_order(read_model(_stock_convert(plain, samples)), plain)))
+        stock = _in_keras_order(read_model(_stock_convert(plain, samples)), plain)
+        untouched = in_step_order(merge_weights(simplify(stock)))
         check_compilable(untouched)
         matches = match_kernels(untouched, [kernel.rows for kernel in kernels])
         losses = [_lost(untouched, kernel, group) for kernel, group in zip(kernels, matches, strict=True)]

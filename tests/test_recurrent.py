@@ -126,6 +126,21 @@ def test_inputs_of_steps_are_not_prepared_before_their_turn():
         np.testing.assert_array_equal(*(reference.run(graph, [steps])[0] for graph in (eager, ordered)))
 
 
+def test_kernels_with_channels_without_weights_are_stored_once():
+    """The converter scales an empty channel by its bias and the step's input, so it makes one tensor per step."""
+    model = _model(LAYERS["gru"], False)
+    cell = model.get_layer("memory").cell
+    for kernel in (cell.kernel, cell.recurrent_kernel):
+        kernel.assign(np.where(np.arange(48) % 5 == 0, 0, kernel.numpy()).astype(np.float32))
+    graph, report = _convert(model)
+    plain = expand(graph)
+    layers = [op for op in plain.ops if op.kind == "FULLY_CONNECTED"]
+    assert len(layers) == 2 * STEPS  # the state of the first step is zero
+    assert len({op.inputs[1] for op in layers}) == len({plain.tensors[op.inputs[2]].data.tobytes() for op in layers}) == 3
+    assert len(report.layers) == 3
+    _assert_same_everywhere(graph)
+
+
 def test_aligned_steps_have_one_scale_and_compute_nearly_the_same():
     """The stock converter calibrates every step on its own; the alignment may cost rounding, no more."""
     model = training.strip(_model(LAYERS["gru"], False))

@@ -19,6 +19,7 @@ from keras_hwcompress.tflite.graph import NO_TENSOR, Graph, Op, Quantization, Te
 from keras_hwcompress.tflite.simplify import MOVES
 from keras_hwcompress.tflite.weights import BIAS, WEIGHTS, WeightGroup, weight_groups
 
+_SCALE_ERROR = 2.0**-21  # several roundings of float32 scales, relative
 # Operators whose result may get another scale, and those that must have the scale of their (other) inputs.
 _FREE = ("FULLY_CONNECTED", "ADD", "SUB", "MUL")
 _SAME_SCALE = (*MOVES, "CONCATENATION", "PACK", "MAX_POOL_2D", "AVERAGE_POOL_2D", "REDUCE_MAX", "PAD")
@@ -227,13 +228,14 @@ def _new_bias(graph: Graph, op: Op, finest: Op, scale: np.ndarray) -> Tensor:
     """The bias of an operator in units of a new input scale.
 
     Every step stores the same bias, rounded to its own units; the finest one serves all that it agrees with, because
-    each rounded again on its own would differ by one.
+    each rounded again on its own would differ by one. Biases of channels without weights are so large that they also
+    differ by what float32 scales are rounded by.
     """
     bias, weights = graph.tensors[op.inputs[BIAS]], graph.tensors[op.inputs[WEIGHTS]]
     own = bias.data * (_input_scale(graph, op) / float(scale[0]))
     best = graph.tensors[finest.inputs[BIAS]].data * (_input_scale(graph, finest) / float(scale[0]))
     unit = _input_scale(graph, op) / float(scale[0])
-    real = best if np.all(np.abs(own - best) <= unit) else own
+    real = best if np.all(np.abs(own - best) <= unit + _SCALE_ERROR * np.abs(own)) else own
     product = (np.float64(scale[0]) * weights.quantization.scale.astype(np.float64)).astype(np.float32)
     quantization = Quantization(_read_only(product), _read_only(np.zeros(product.shape, np.int64)))
     return replace(bias, data=_read_only(round_half_away(real).astype(np.int32)), quantization=quantization)
