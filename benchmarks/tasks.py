@@ -257,10 +257,10 @@ def _checkpoint(fold: Fold, seed: int, task: Task, checkpoints: Path | None) -> 
 TASKS = {
     "digits": Task("digits", tuple(range(5)), _load_digits, _trained_base(digits.build_network), 40, 40, 4, 14, 2e-3, 32,
                    (0.8, 0.85, 0.9, 0.95), ("first", "classifier"), tried=2, finetune_epochs=8),
-    "fsdd": Task("fsdd", tuple(range(5)), _load_images, _trained_base(build_ds_cnn), 15, 16, 2, 5, 2e-3, 50,
-                 (0.8, 0.9, 0.95), ("first", "classifier"), jit=False, group=2, tried=4, finetune_epochs=4),
-    "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 30, 4, 18, 3e-3, 50,
-                     (0.8, 0.9, 0.95), ("classifier",), jit=True, tried=1, finetune_epochs=8),
+    "fsdd": Task("fsdd", tuple(range(5)), _load_images, _trained_base(build_ds_cnn), 10, 16, 2, 5, 2e-3, 20,
+                 (0.7, 0.8, 0.9), ("first", "classifier"), jit=False, group=4, tried=8, finetune_epochs=4),
+    "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 60, 8, 36, 3e-3, 50,
+                     (0.7, 0.8, 0.9), ("classifier",), jit=True, tried=1, finetune_epochs=16),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 2, 2, 1e-3, 128, (0.6, 0.85),
                     ("conv2d", "conv2d_5", "conv2d_8", "dense"), augments=True, group=3, tried=6, max_drop=0.03),
 }  # fmt: skip
