@@ -1,8 +1,8 @@
-"""Plots of results/kernels.csv: instructions per MAC and bits per weight against the share of non-zero weights.
+"""Plots of results/kernels.csv (instructions per MAC, bits per weight) and, for `pareto.py`, of flash against latency.
 
     python benchmarks/plots.py
 
-Writes results/kernels_insns.png and results/kernels_bits.png.
+Writes results/kernels_insns.png and results/kernels_bits.png, against the share of non-zero weights.
 """
 
 from __future__ import annotations
@@ -57,6 +57,62 @@ def _panel(axes, rows: Sequence[dict[str, str]], column: str) -> None:
     if rows:
         axes.legend(fontsize=6)
     axes.grid(alpha=0.3)
+
+
+def plot_front(rows: Sequence[dict[str, str]], path: Path) -> None:
+    """Rows of results/pareto.csv: above, flash against instructions; below, the format of each layer of every choice.
+
+    A column of panels for each density; the choices are numbered from the largest to the smallest.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    densities = list(dict.fromkeys(row["density"] for row in rows))
+    names = sorted({name for row in rows for name in row["choice"].split()})
+    figure, grid = plt.subplots(2, len(densities), figsize=(6.5 * len(densities), 8.5), squeeze=False)
+    for (front, formats), density in zip(grid.T, densities, strict=True):
+        own = sorted((row for row in rows if row["density"] == density), key=lambda row: -int(row["counted_flash"]))
+        _front(front, own)
+        title = "int8 weights as they are" if float(density) >= 1 else f"ternary, {float(density):.0%} not zero"
+        front.set_title(f"{own[0]['model']}, {own[0]['core']}: {title}", fontsize=10)
+        _formats(formats, own, names)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _front(axes, rows: Sequence[dict[str, str]]) -> None:
+    """Linked image against counted instructions; crosses: predicted. A number at every point, on alternating sides."""
+    sizes = [int(row["flash_bytes"]) / 1024 for row in rows]
+    measured, predicted = ([int(row[key]) / 1e6 for row in rows] for key in ("insns", "predicted_insns"))
+    axes.plot(measured, sizes, "o-", label="counted in QEMU")
+    axes.plot(predicted, sizes, "x", color="gray", label="predicted")
+    for number, point in enumerate(zip(measured, sizes, strict=True), 1):
+        axes.annotate(str(number), point, textcoords="offset points", xytext=(6, 4) if number % 2 else (-6, -12), ha="left" if number % 2 else "right", fontsize=9)
+    axes.set_xlim(0, 1.1 * max(*measured, *predicted))
+    axes.set_ylim(0, 1.1 * max(sizes))
+    axes.set_xlabel("million instructions per inference")
+    axes.set_ylabel("linked image, KB")
+    axes.legend()
+    axes.grid(alpha=0.3)
+
+
+def _formats(axes, rows: Sequence[dict[str, str]], names: Sequence[str]) -> None:
+    """A column for each choice, a field for each layer, coloured by format."""
+    colours = {name: f"C{number}" for number, name in enumerate(names)}
+    for number, row in enumerate(rows, 1):
+        for layer, name in enumerate(row["choice"].split()):
+            axes.barh(layer, 0.9, left=number - 0.45, height=0.9, color=colours[name])
+    weights = [int(size) for size in rows[0]["layers"].split()]
+    axes.set_yticks(range(len(weights)), [f"{layer}: {size:,}" for layer, size in enumerate(weights)], fontsize=8)
+    axes.set_xticks(range(1, len(rows) + 1))
+    axes.invert_yaxis()
+    axes.set_xlabel("choice, from the largest to the smallest")
+    axes.set_ylabel("layer: weights")
+    handles = [axes.barh(0, 0, color=colours[name], label=name) for name in names]
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=len(names), frameon=False)
 
 
 if __name__ == "__main__":

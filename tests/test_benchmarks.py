@@ -175,6 +175,14 @@ def test_accuracy_is_plotted_against_bytes(tmp_path):
     assert accuracy_plots.plot_accuracy(trained_rows(), tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_front_is_plotted_with_a_column_for_each_density(tmp_path):
+    row = {"model": "net", "core": "cortex-m4", "density": "1.0", "choice": "dense8 dense8", "layers": "10 2000", "insns": "9", "predicted_insns": "10"}
+    rows = [row | {"flash_bytes": "4000", "counted_flash": "3000"}, row | {"choice": "dense8 runs", "flash_bytes": "3000", "counted_flash": "2000"}]
+    for number, some in enumerate((rows, [*rows, rows[1] | {"density": "0.35", "choice": "nary runs"}])):
+        plots.plot_front(some, tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")
+
+
 # ---- the README's tables ----------------------------------------------------------------------------------------
 
 
