@@ -3,11 +3,12 @@
     python benchmarks/constrained.py [--tasks digits fsdd fsdd_gru resnet8] [--data FOLDER] [--checkpoints FOLDER] [--budget-minutes M]
 
 Arms: float; int8 (the float arm, converted); twn (ternary weight networks: threshold 0.7 mean|w|, closed-form scale per
-layer); ttq ("trained ternary quantization" in style: threshold 0.05 max|w|, one learned magnitude per sign and layer,
-plain straight-through gradients); prune-S (magnitude pruning under one threshold to S percent zeros, int8 values);
-constrained-S (all layers but the first and the classifier on {-s, 0, +s}, S percent zeros among these); constrained-all-S
-(every layer); layerwise-S (S percent zeros under one threshold, then greedy, at most two points lost on held-out data before
-the last fine-tuning; three on CIFAR-10, whose base networks know these data: the float arm itself loses 1.2 points there).
+layer); ternary (the same with a scale per channel); ttq ("trained ternary quantization" in style: threshold 0.05 max|w|,
+one learned magnitude per sign and layer, plain straight-through gradients); prune-S (magnitude pruning under one
+threshold to S percent zeros, int8 values); constrained-S (all layers but the first and the classifier on {-s, 0, +s}, S
+percent zeros among these); constrained-all-S (every layer); layerwise-S (S percent zeros under one threshold, then greedy,
+at most two points lost on held-out data before the last fine-tuning; three on CIFAR-10, whose base networks know these
+data: the float arm itself loses 1.2 points there; the first stage of ResNet-8 is left alone).
 
 A fold counts as a seed; all arms of a fold start from one base network. Accuracy is that of the int8 model on the test
 fold, by the generated C (float: of the float model). Every exported model is run on a few test samples as a host library
@@ -18,6 +19,7 @@ fewest bytes of weights. Rows are written as they finish and never recomputed; a
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import tempfile
@@ -125,12 +127,17 @@ def layerwise(sparsity: float) -> Arm:
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
         with tempfile.TemporaryDirectory(prefix="hwcmp-") as folder:
-            order = hwc.search.layer_significance(base, sparsity=sparsity).order[: task.tried]
+            ranked = hwc.search.layer_significance(base, sparsity=sparsity).order
+            order = [path for path in ranked if path not in task.frozen][: task.tried]
+            model = _copy(base)
+            for name in task.frozen:
+                model.get_layer(name).trainable = False
             result = hwc.compress_layerwise(
-                base, lambda model, epochs, callbacks: train(task, fold, model, epochs, callbacks),
+                model, lambda model, epochs, callbacks: train(task, fold, model, epochs, callbacks),
                 validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=task.max_drop,
                 prune_epochs=task.prune_epochs, epochs=task.step_epochs, finetune_epochs=task.finetune_epochs,
-                order=order, group=task.group, batch_norm_data=fold.x[:2000], folder=folder, seed=seed, verbose=0,
+                layers=order if task.frozen else None, order=order, group=task.group, scale=task.scale, per=task.per,
+                batch_norm_data=fold.x[:2000], folder=folder, seed=seed, verbose=0,
             )  # fmt: skip
         epochs = task.prune_epochs + task.step_epochs * len(result.steps) + task.finetune_epochs
         return result.model, " ".join(result.constrained) or "none", epochs
@@ -140,7 +147,8 @@ def layerwise(sparsity: float) -> Arm:
 
 def arms_of(task: Task) -> dict[str, Arm]:
     """The arms by name; int8 is the float arm converted."""
-    arms: dict[str, Arm] = {"float": train_float, "twn": uniform(hwc.Nary(3, per="layer")), "ttq": uniform(TtqStyle())}
+    arms: dict[str, Arm] = {"float": train_float, "twn": uniform(hwc.Nary(3, per="layer")), "ttq": uniform(TtqStyle()),
+                            "ternary": uniform(hwc.Nary(3))}  # fmt: skip
     everything = functools.partial(constrained, everything=True)
     for kind, make in (("prune", pruned), ("constrained", constrained), ("constrained-all", everything), ("layerwise", layerwise)):
         arms |= {f"{kind}-{round(100 * sparsity)}": make(sparsity) for sparsity in task.sparsities}
@@ -262,6 +270,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=None, help="folder with fsdd.npz and cifar10.npz")
     parser.add_argument("--checkpoints", type=Path, default=None, help="folder with the base checkpoints of resnet8")
     parser.add_argument("--models", type=Path, default=None, help="folder that keeps the trained models; those in it are not trained again")
+    parser.add_argument("--epochs", type=int, default=None, help="epochs of an arm other than float and layer-wise (default: the task's)")
     parser.add_argument("--output", default="constrained.csv", help="CSV file (default: results/constrained.csv)")
     parser.add_argument("--budget-minutes", type=float, default=None, help="start no further arm after this time")
     parser.add_argument("--smoke", action="store_true", help="one epoch on a few samples, to see that it runs; use with --output")
@@ -273,6 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     results, budget = Results(options.output, KEYS, VALUES), Budget(options.budget_minutes)
     tasks = [smoke(TASKS[name]) if options.smoke else TASKS[name] for name in options.tasks]
+    tasks = [task if options.epochs is None else dataclasses.replace(task, epochs=options.epochs) for task in tasks]
     for task in tasks:
         wanted = list(arms_of(task)) if options.arms is None else [arm for arm in options.arms if arm in arms_of(task)]
         for number in task.folds if options.folds is None else options.folds:
