@@ -32,7 +32,7 @@ def plot_accuracy(rows: Sequence[dict[str, str]], folder: Path = RESULTS) -> Pat
     figure, panels = plt.subplots(1, len(tasks), figsize=(5 * len(tasks), 4), squeeze=False)
     for axes, (task, arms) in zip(panels[0], tasks.items(), strict=True):
         _panel(axes, arms)
-        axes.set_title(f"{task}, up to {max(arm.folds for arm in arms)} folds", fontsize=9)
+        axes.set_title(f"{task}, folds: {max(arm.folds for arm in arms)}", fontsize=9)
         axes.set_xlabel("weight_bytes / int8 bytes")
     panels[0][0].set_ylabel("accuracy minus float, points")
     figure.tight_layout()
@@ -43,15 +43,17 @@ def plot_accuracy(rows: Sequence[dict[str, str]], folder: Path = RESULTS) -> Pat
 
 
 def _panel(axes, arms: Sequence[Arm]) -> None:
-    for kind in _KINDS:
+    for number, kind in enumerate(_KINDS):
         own = sorted((arm for arm in arms if _kind(arm) == kind), key=lambda arm: arm.weight_bytes)
         if own:
             sizes, drops = [arm.weight_bytes / arm.int8_weight_bytes for arm in own], [arm.against for arm in own]
-            axes.errorbar(sizes, drops, [arm.error or 0 for arm in own], fmt="o-", markersize=3, capsize=2, label=kind)
+            axes.errorbar(sizes, drops, [arm.error or 0 for arm in own], fmt="o-", color=f"C{number}", markersize=3, capsize=2, label=kind)
     axes.axhline(-1, color="gray", linestyle=":", linewidth=1)
     axes.axvline(0.125, color="gray", linestyle=":", linewidth=1)
-    axes.set_xscale("log")
-    axes.set_ylim(bottom=max(-15, axes.get_ylim()[0]))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([2.0**-power for power in range(5)], ["1", "1/2", "1/4", "1/8", "1/16"])
+    axes.set_xlim(2**-4.5, 1.2)
+    axes.set_ylim(bottom=max(-30, axes.get_ylim()[0]))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
 
