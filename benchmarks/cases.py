@@ -21,7 +21,8 @@ WEIGHTED = ("conv2d", "depthwise_conv2d", "fully_connected")
 _KINDS = {"conv2d": "CONV_2D", "depthwise_conv2d": "DEPTHWISE_CONV_2D", "fully_connected": "FULLY_CONNECTED"}
 
 # Output stages: zero point, activation and scale (None: few outputs saturate). "relu": the zero point is the least
-# output, which kernels may exploit. "left": multipliers around 1, so that channels shift by 0 or to the left.
+# output, which kernels may exploit. "left": multipliers around 1, so that channels shift by 0 or to the left; for additions
+# it means scales in such ratios that sums lie halfway between two outputs, where no affine form rounds as TFLite does.
 STAGES = {"general": (5, "none", None), "relu": (-128, "relu", None), "left": (3, "none", 1e-4)}
 
 
@@ -82,6 +83,7 @@ class Case:
         """Whether the layer is there for the cost model only."""
         return self.name.startswith("random_")
 
+
     @property
     def weights_shape(self) -> tuple[int, int]:
         """(rows, row_length)."""
@@ -121,7 +123,8 @@ class Case:
 def _binary(b: GraphBuilder, x: int, case: Case) -> int:
     """The second operand is broadcast over height and width where the case has a kernel of (1, 1)."""
     shape = (1, 1, 1, case.input[2]) if case.kernel == (1, 1) else (1, *case.input)
-    scale = float(case.rng("scale").choice((0.03, 0.05, 0.07, 0.11)))
+    rng = case.rng("scale")
+    scale = float(rng.choice((0.03, 0.05, 0.07, 0.11)) if case.stage == "left" else rng.uniform(0.02, 0.12))
     activation = "relu" if case.stage == "relu" else "none"
     return b.add(x, b.input(shape, scale, 11), activation=activation, kind=case.op.upper())
 
@@ -202,15 +205,22 @@ _ODD = (
 _WITHOUT_WEIGHTS = (
     Case("add_16x16x32", "add", (16, 16, 32)),
     Case("add_16x16x32_relu", "add", (16, 16, 32), stage="relu"),
+    Case("add_16x16x32_midway", "add", (16, 16, 32), stage="left"),
+    Case("add_15x11x5_broadcast", "add", (15, 11, 5), kernel=(1, 1)),
     Case("average_pool8x8_8x8x64", "average_pool", (8, 8, 64), kernel=(8, 8), stride=(8, 8)),
     Case("average_pool25x5_25x5x64", "average_pool", (25, 5, 64), kernel=(25, 5), stride=(25, 5)),
     Case("max_pool2x2_16x16x32", "max_pool", (16, 16, 32), kernel=(2, 2), stride=(2, 2)),
     Case("softmax_10", "softmax", (10,)),
 )
 
-_RANDOM = {"conv2d": 150, "depthwise_conv2d": 80, "fully_connected": 40} | dict.fromkeys(_UNWEIGHTED, 12)
+_RANDOM = {"conv2d": 140, "depthwise_conv2d": 64, "fully_connected": 44} | dict.fromkeys(_UNWEIGHTED, 14) | dict.fromkeys(("add", "sub", "average_pool", "max_pool", "pad", "concat"), 28)
+# From these numbers on, convolutions have one tap; every other one of them, and every one of the others, is "left".
+_ONE_TAP, _LEFT = 120, 36
 _MOST_MACS = 400_000
 _DEPTHS = (1, 2, 3, 4, 5, 8, 8, 12, 16, 16, 18, 20, 24, 32, 32, 40, 48, 64, 64)
+_KERNELS = ((3, 3), (3, 3), (3, 3), (1, 1), (5, 5), (1, 7), (3, 1), (10, 4), (2, 2))
+# What every fourth random layer has, in turn: paths that few others take.
+_EDGES = ("left", "few pixels", "short rows", "dilated with stride")
 
 
 def named_cases() -> Iterator[Case]:
@@ -231,26 +241,32 @@ def random_cases() -> Iterator[Case]:
 def _random_case(op: str, number: int) -> Case:
     name = f"random_{op}_{number:03}"
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    stage = str(rng.choice(("general", "relu", "left"), p=(0.6, 0.3, 0.1)))
+    edge = _EDGES[number // 4 % len(_EDGES)] if number % 4 == 3 else ""
+    if (op in ("add", "sub") or number >= _ONE_TAP) and number % 2 or (op == "fully_connected" and number >= _LEFT):
+        edge = "left"
+    stage = "left" if edge == "left" else str(rng.choice(("general", "relu", "left"), p=(0.6, 0.3, 0.1)))
     if op == "fully_connected":
-        return Case(name, op, (int(rng.integers(3, 700)),), int(rng.integers(2, 100)), stage=stage)
+        length = rng.integers(3, 20) if edge == "short rows" else rng.integers(3, 700)
+        return Case(name, op, (int(length),), int(rng.integers(2, 100)), stage=stage)
     if op not in WEIGHTED:
         return _random_unweighted(name, op, stage, rng)
     while True:
-        case = _random_window(name, op, stage, rng)
+        case = _random_window(name, op, stage, edge, rng)
+        case = replace(case, kernel=(1, 1)) if op == "conv2d" and number >= _ONE_TAP else case
         pixels = -(-case.input[0] // case.stride[0]) * -(-case.input[1] // case.stride[1])
-        if 1_000 <= pixels * case.weights_shape[0] * case.weights_shape[1] <= _MOST_MACS:
+        if 500 <= pixels * case.weights_shape[0] * case.weights_shape[1] <= _MOST_MACS:
             return case
 
 
-def _random_window(name: str, op: str, stage: str, rng: np.random.Generator) -> Case:
-    kernels = ((3, 3), (3, 3), (3, 3), (1, 1), (5, 5), (1, 7), (3, 1), (10, 4), (2, 2))
+def _random_window(name: str, op: str, stage: str, edge: str, rng: np.random.Generator) -> Case:
+    is_short, is_both = edge == "short rows" and op == "conv2d", edge == "dilated with stride"
+    kernels = ((1, 1), (2, 2), (3, 1)) if is_short else _KERNELS
     kernel = kernels[int(rng.integers(len(kernels)))]
-    step, spread = int(rng.choice((1, 1, 1, 2, 3))), int(rng.choice((1, 1, 1, 1, 2)))
+    step, spread = (2, 2) if is_both else (int(rng.choice((1, 1, 1, 2, 3))), int(rng.choice((1, 1, 1, 1, 2))))
     reach = [(k - 1) * spread + 1 for k in kernel]
-    few = rng.random() < 0.1
-    size = tuple(r if few else int(rng.integers(r, 26)) for r in reach)
-    depth = int(rng.choice(_DEPTHS))
+    few = edge == "few pixels"
+    size = tuple(r + int(rng.integers(2)) * step if few else int(rng.integers(r, 26)) for r in reach)
+    depth = int(rng.choice(_DEPTHS[:6] if is_short else _DEPTHS))
     rows = depth * int(rng.choice((1, 1, 1, 2))) if op == "depthwise_conv2d" else int(rng.integers(4, 65))
     padding = "valid" if few else str(rng.choice(("same", "valid")))
     return Case(name, op, (*size, depth), rows, kernel, (step, step), (spread, spread), padding, stage)
@@ -261,7 +277,7 @@ def _random_unweighted(name: str, op: str, stage: str, rng: np.random.Generator)
         return Case(name, op, (int(rng.integers(2, 200)),))
     size, filter_size, step = rng.integers(4, 20, 2), rng.integers(2, 5, 2), int(rng.integers(1, 4))
     kernel = (1, 1) if op in ("add", "sub", "mul") and rng.random() < 0.3 else tuple(map(int, filter_size))
-    depth = int(rng.choice(_DEPTHS))
+    depth = int(rng.integers(1, 4) if int(name[-3:]) % 4 == 1 else rng.choice(_DEPTHS))
     return Case(name, op, (int(size[0]), int(size[1]), depth), 0, kernel, (step, step), padding=str(rng.choice(("same", "valid"))), stage=stage)
 
 
@@ -277,6 +293,16 @@ class Cell:
     def keys(self) -> dict[str, str]:
         """What names the cell in the CSV."""
         return {"case": self.case.name, "format": self.format, "levels": self.levels.name if self.levels else ""}
+
+    @property
+    def is_spared(self) -> bool:
+        """Whether cores that run another core's instructions are spared this cell.
+
+        Most random layers with weights are, and of odd layers those in formats that are unpacked.
+        """
+        is_other = self.case.is_random and int(self.case.name[-3:]) % 4 != 3
+        is_unpacked = self.format not in ("dense8", "runs") and not self.case.regular
+        return self.format != "" and (is_other or is_unpacked)
 
     @property
     def layouts(self) -> str:

@@ -7,7 +7,8 @@ blob that was unpacked by itself, a column for every count of `targets/features.
 and kernels grow together; the rows of unpack.csv tell them apart. Non-negative, because no count saves instructions: what
 does not help gets 0. The
 errors are those of ten-fold cross-validation in which all rows of a layer are left out together, so that no format of a
-layer helps to predict another.
+layer helps to predict another. Cores of one arm run the same kernels, compiled differently: where a core has fewer rows,
+those of the others count a tenth, so that they only decide what its own leave open.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from keras_hwcompress.runners.qemu import flash_bytes
 from keras_hwcompress.runners.tools import run_tool
 from keras_hwcompress.runtime_files import runtime_dir
 from keras_hwcompress.targets import BOARDS, Board
-from keras_hwcompress.targets.cost import CostModel
+from keras_hwcompress.targets.cost import NOT_FITTED, CostModel
 from keras_hwcompress.targets.features import Features, Stored, layer_features, unpack_features
 from keras_hwcompress.tflite.pack import pack
 from keras_hwcompress.tflite.prepare import prepare
@@ -45,6 +46,9 @@ from keras_hwcompress.tflite.prepare import prepare
 MEDIAN_GOAL, WORST_GOAL = 0.05, 0.15
 _COEFFICIENTS = Path(__file__).resolve().parent.parent / "keras_hwcompress" / "targets" / "cost.json"
 _FOLDS = 10
+_WEIGHT_OF_OTHERS = 0.1
+# Counts that go together share what they explain, and what few rows say does not outweigh the rest.
+_RIDGE = 0.01
 DECODER = "unpack"
 _DIGITS = 5
 KEYS = ("core", "op", "format")
@@ -53,7 +57,10 @@ VALUES = ("rows", "median_error", "p90_error", "worst_error", "worst_case")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One core: rows of the CSV with their features, as a matrix (rows, names), and measured instructions (rows,)."""
+    """One core: rows of the CSV with their features, as a matrix (rows, names), and measured instructions (rows,).
+
+    Behind the core's own rows come those of other cores of its arm, if those have more.
+    """
 
     core: str
     rows: list[dict[str, str]]
@@ -63,15 +70,17 @@ class Problem:
     insns: np.ndarray
 
     def layers(self) -> list[int]:
-        """Indices of the rows that are layers, not decoders by themselves."""
-        return [index for index, row in enumerate(self.rows) if row["op"] != DECODER]
+        """Indices of the core's rows that are layers, not decoders by themselves."""
+        return [index for index, row in enumerate(self.rows) if row["op"] != DECODER and row["core"] == self.core]
 
     def fit(self, rows: np.ndarray) -> CostModel:
         """The model that the rows with these indices give: coefficients >= 0, least sum of squared relative errors."""
-        relative = self.counts[rows] / self.insns[rows, None]
+        weights = np.array([1 if self.rows[index]["core"] == self.core else _WEIGHT_OF_OTHERS for index in rows])
+        relative = weights[:, None] * self.counts[rows] / self.insns[rows, None]
         size = relative.max(axis=0)
         size[size == 0] = 1
-        found = nnls(relative / size, np.ones(len(rows)), maxiter=100 * len(size))[0] / size
+        scaled = np.vstack((relative / size, _RIDGE * np.eye(len(size))))
+        found = nnls(scaled, np.append(weights, np.zeros(len(size))), maxiter=100 * len(size))[0] / size
         kept = {name: float(f"{value:.{_DIGITS}g}") for name, value in zip(self.names, found, strict=True) if value > 0}
         return CostModel(self.core, self.rows[0]["arm"], kept)
 
@@ -81,12 +90,11 @@ def features_of(case: Case, row: dict[str, str]) -> Features:
     cell = Cell(case, row["format"], LEVELS[row["levels"]] if row["levels"] else None)
     graph = case.graph(cell.levels)
     if not cell.format:
-        return layer_features(prepare(graph)[0])
+        return layer_features(prepare(graph)[0], row["arm"])
     layer = prepare(pack(graph, {0: cell.format}))[0]
-    kernel = row.get("kernel") or kernel_of(layer.op, table().format_by_name(cell.format))
-    layout = next((item.name for item in table().layouts if kernel.endswith(f"_{item.name}")), None)
+    layout = next((item.name for item in table().layouts if row["kernel"].endswith(f"_{item.name}")), "")
     blob = formats.encode(layout, layer.weights.values) if layout else layer.weights.blob
-    return layer_features(layer, Stored(cell.format, blob, kernel, int(row["tile_rows"])))
+    return layer_features(layer, row["arm"], Stored(cell.format, blob, row["kernel"], int(row["tile_rows"])))
 
 
 def decoder_features(row: dict[str, str]) -> Features:
@@ -101,7 +109,7 @@ def problems(rows: Sequence[dict[str, str]], decoders: Sequence[dict[str, str]] 
     found: dict[str, list[tuple[dict[str, str], Features]]] = defaultdict(list)
     cache: dict[tuple[str, ...], Features] = {}
     for row in rows:
-        key = (row["case"], row["format"], row["levels"], row["tile_rows"], row.get("kernel", ""))
+        key = (row["arm"], row["case"], row["levels"], row["format"], row["kernel"], row["tile_rows"])
         if row["case"] in cases:
             cache[key] = cache.get(key) or features_of(cases[row["case"]], row)
             found[row["core"]].append((row, cache[key]))
@@ -110,11 +118,19 @@ def problems(rows: Sequence[dict[str, str]], decoders: Sequence[dict[str, str]] 
             key = ("", row["format"], row["weights"], f"{row['rows']} {row['row_length']} {row['rows_at_once']}")
             cache[key] = cache.get(key) or decoder_features(row)
             found[row["core"]].append((row | {"case": row["weights"], "op": DECODER, "levels": ""}, cache[key]))
-    return [_problem(core, pairs) for core, pairs in found.items()]
+    return [_problem(core, [*pairs, *_of_same_arm(core, found)]) for core, pairs in found.items()]
+
+
+def _of_same_arm(core: str, found: Mapping[str, list[tuple[dict[str, str], Features]]]) -> Iterator[tuple[dict[str, str], Features]]:
+    """Rows of other cores that run the same kernels and were measured in more cells."""
+    arm = found[core][0][0]["arm"]
+    for pairs in found.values():
+        if pairs[0][0]["arm"] == arm and len(pairs) > len(found[core]):
+            yield from pairs
 
 
 def _problem(core: str, pairs: Sequence[tuple[dict[str, str], Features]]) -> Problem:
-    names = sorted({name for _, features in pairs for name in features})
+    names = sorted({name for _, features in pairs for name in features if not name.endswith(f"/{NOT_FITTED}")})
     counts = np.array([[features.get(name, 0.0) for name in names] for _, features in pairs])
     rows, features = [row for row, _ in pairs], [item for _, item in pairs]
     return Problem(core, rows, features, names, counts, np.array([float(row["insns"]) for row in rows]))
@@ -122,13 +138,13 @@ def _problem(core: str, pairs: Sequence[tuple[dict[str, str], Features]]) -> Pro
 
 def held_out_errors(problem: Problem) -> np.ndarray:
     """Relative error of every layer, predicted by a fit to the layers of the other folds and to all decoders; 0 for those."""
-    names = sorted({row["case"] for row in problem.rows if row["op"] != DECODER})
+    names = sorted({problem.rows[index]["case"] for index in problem.layers()})
     fold_of = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % _FOLDS, strict=True))
     folds = np.array([fold_of.get(row["case"], -1) for row in problem.rows])
-    errors = np.zeros(len(folds))
+    errors, own = np.zeros(len(folds)), set(problem.layers())
     for fold in range(_FOLDS):
         model = problem.fit(np.flatnonzero(folds != fold))
-        for index in np.flatnonzero(folds == fold):
+        for index in own.intersection(np.flatnonzero(folds == fold)):
             errors[index] = model.predict(problem.features[index]) / problem.insns[index] - 1
     return errors
 
@@ -183,7 +199,7 @@ def _object_bytes(path: Path, board: Board) -> int:
 
 def show(rows: Sequence[dict[str, object]]) -> None:
     """Prints the errors."""
-    printed = Table(*KEYS, *VALUES, title="cost model: relative errors on layers left out of the fit")
+    printed = Table(*KEYS, *VALUES, title="cost model, ten-fold cross-validation: relative errors on layers that were left out of the fit")
     for row in rows:
         shares = [f"{row[key]:.1%}" for key in VALUES[1:4]]
         printed.add_row(*(str(row[key]) for key in KEYS), str(row["rows"]), *shares, str(row["worst_case"]))

@@ -1,6 +1,7 @@
 """The benchmarks fail on wrong kernels, resume where they stopped, and their tables show what was measured."""
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -122,21 +123,48 @@ def test_rounding_to_ternary_keeps_the_largest_weights_and_both_ends_and_takes_o
         assert real[after != 0].min() >= real[after == 0].max() and (np.sign(after) == np.sign(before))[after != 0].all()
 
 
-def test_the_fit_finds_coefficients_that_were_put_in(tmp_path):
-    """Rows whose instructions are exactly 7 per MAC and 100 per call must be predicted without error."""
-    path, model = tmp_path / "kernels.csv", tmp_path / "cost.json"
-    rows = []
-    for cell in cases.cells((case for case in cases.random_cases() if case.op == "fully_connected"), ["dense8"]):
-        macs = cell.case.weights_shape[0] * cell.case.weights_shape[1]
-        rows.append(cell.keys | {"core": "cortex-m4", "board": "mps2-an386", "arm": "dsp", "op": cell.case.op, "tile_rows": 1, "insns": 7 * macs + 100})
+LAYERS = sum(case.op == "fully_connected" for case in cases.random_cases())
+
+
+def fitted(tmp_path, insns_of, cores=("cortex-m4",)):
+    """(rows of the errors, coefficients by core) after fitting random fully connected layers; a fourth of them on all cores."""
+    path, model, rows = tmp_path / "kernels.csv", tmp_path / "cost.json", []
+    for number, cell in enumerate(cases.cells((case for case in cases.random_cases() if case.op == "fully_connected"), ["dense8"])):
+        for core in cores if number % 4 == 0 else cores[:1]:
+            row = cell.keys | {"core": core, "board": "mps2-an386", "arm": "dsp", "op": cell.case.op, "kernel": cell.case.op, "tile_rows": 1}
+            rows.append(row | {"insns": insns_of(core, fit_cost.features_of(cell.case, row))})
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     assert fit_cost.main(["--input", str(path), "--output", str(model), "--errors", str(tmp_path / "errors.csv")]) == 0
-    errors = read(tmp_path / "errors.csv")
-    assert [row["rows"] for row in errors] == ["40"] and float(errors[0]["worst_error"]) < 0.001
-    assert '"fully_connected/-/any/macs": 7.0' in model.read_text()
+    return read(tmp_path / "errors.csv"), {core: row["coefficients"] for core, row in json.loads(model.read_text()).items()}
+
+
+def work(features):
+    return 25 * features["rows/-/any/row turns"] + 30 * features.get("rows/-/any/row turns x 8", 0) + 1000
+
+
+def test_the_fit_finds_coefficients_that_were_put_in(tmp_path):
+    errors, coefficients = fitted(tmp_path, lambda core, features: work(features))
+    assert [row["rows"] for row in errors] == [str(LAYERS)] and float(errors[0]["worst_error"]) < 0.01
+    assert coefficients["cortex-m4"]["rows/-/any/row turns x 8"] == pytest.approx(30, rel=0.02)
+    assert not any(name.endswith("/macs") for name in coefficients["cortex-m4"])
+
+
+def test_what_a_core_does_not_say_is_taken_from_others_of_its_arm_but_never_its_errors(tmp_path):
+    errors, coefficients = fitted(tmp_path, lambda core, features: work(features) * (1 if core == "cortex-m4" else 1.5), ("cortex-m4", "cortex-m7"))
+    assert [(row["core"], row["rows"]) for row in errors] == [("cortex-m4", str(LAYERS)), ("cortex-m7", str(LAYERS // 4))]
+    assert all(float(row["median_error"]) < 0.1 for row in errors)
+    assert coefficients["cortex-m7"]["rows/-/any/row turns x 8"] == pytest.approx(45, rel=0.15)
+
+
+def test_a_layer_that_is_left_out_is_left_out_on_all_cores():
+    row = {"core": "cortex-m4", "case": "a", "op": "add", "arm": "dsp"}
+    pairs = [(row | {"case": f"{name}", "insns": insns}, {"add/-/-/call": 1.0}) for name, insns in zip("abcdefghij", (99, *[1] * 9), strict=True)]
+    both = [*pairs, *((other | {"core": "cortex-m7"}, features) for other, features in pairs)]
+    for problem in (fit_cost._problem("cortex-m4", pairs), fit_cost._problem("cortex-m4", both)):
+        assert fit_cost.held_out_errors(problem)[0] == pytest.approx(1 / 99 - 1)
 
 
 def test_plots_are_drawn_from_measured_rows(tmp_path):

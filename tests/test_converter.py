@@ -128,7 +128,7 @@ def test_bounds_choose_formats_and_infeasible_ones_name_the_smallest_value():
     smallest.convert()
     assert smallest.report.model_bytes < fastest.report.model_bytes and fastest.report.insns < smallest.report.insns
     between = weights_converter_of(model)
-    between.objective, between.flash = "latency", smallest.report.model_bytes + 400
+    between.objective, between.flash = "latency", (smallest.report.model_bytes + fastest.report.model_bytes) // 2
     between.convert()
     assert between.report.model_bytes <= between.flash and fastest.report.insns < between.report.insns < smallest.report.insns
     between.flash = smallest.report.model_bytes - 1

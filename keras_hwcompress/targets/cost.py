@@ -21,6 +21,8 @@ from keras_hwcompress.tflite.layers import Layer
 
 # For kernels and formats that nobody has measured on a core: so slow that nothing takes them for speed.
 _UNKNOWN = {"macs": 16.0, "weights": 32.0, "elements": 64.0}
+# The count that is there for unknown kernels only. The others say the same in greater detail.
+NOT_FITTED = "macs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def cost_model(board: Board) -> CostModel:
 
 def predict_layer(board: Board, layer: Layer, stored: Stored | None = None) -> int:
     """Instructions of a prepared layer on a board; `stored` for layers with weights."""
-    return round(cost_model(board).predict(layer_features(layer, stored)))
+    return round(cost_model(board).predict(layer_features(layer, board.arm, stored)))
 
 
 @functools.cache
