@@ -24,7 +24,7 @@ from keras_hwcompress.runners.unpacking import count_unpack
 from keras_hwcompress.targets import get_board
 
 BOARDS = ("mps2-an386", "mps2-an385-m0", "mps2-an385", "mps2-an500", "mps2-an505", "mps3-an547")
-SHAPES = ((64, 288), (24, 27), (10, 1200))
+SHAPES = ((64, 288), (24, 27), (10, 1200), (5, 18), (9, 10), (32, 4))
 SEED = 0
 KEYS = ("core", "rows", "row_length", "weights", "format", "rows_at_once")
 VALUES = ("board", "arm", "seed", "blob_bytes", "bits_per_weight", "insns", "insns_per_weight")
