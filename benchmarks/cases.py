@@ -178,7 +178,12 @@ _REGULAR = (
     Case("fc_640to128", "fully_connected", (640,), 128),
 )
 
+# Cases with this end get the layouts of the fastest kernels, even those that take more flash.
+FAST = "_fast"
+
 _ODD = (
+    Case("conv3x3_16to32_16x16_fast", "conv2d", (16, 16, 16), 32),
+    Case("conv3x3_32to32_16x16_fast", "conv2d", (16, 16, 32), 32),
     Case("conv3x3_16to32_13x13", "conv2d", (13, 13, 16), 32),
     Case("conv3x3_16to32_16x16_left_shifts", "conv2d", (16, 16, 16), 32, stage="left"),
     Case("conv3x3_16to32_32x32_stride2", "conv2d", (32, 32, 16), 32, stride=(2, 2)),
@@ -295,18 +300,10 @@ class Cell:
         return {"case": self.case.name, "format": self.format, "levels": self.levels.name if self.levels else ""}
 
     @property
-    def is_spared(self) -> bool:
-        """Whether cores that run another core's instructions are spared this cell.
-
-        Most random layers with weights are, and of odd layers those in formats that are unpacked.
-        """
-        is_other = self.case.is_random and int(self.case.name[-3:]) % 4 != 3
-        is_unpacked = self.format not in ("dense8", "runs") and not self.case.regular
-        return self.format != "" and (is_other or is_unpacked)
-
-    @property
     def layouts(self) -> str:
         """Which weights get the layout of an arm: as projects choose by default; all and none of the random ones in turn."""
+        if self.case.name.endswith(FAST):
+            return "fast"
         return ("fast", "canonical")[int(self.case.name[-3:]) % 2] if self.case.is_random else "same"
 
 

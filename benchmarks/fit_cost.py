@@ -5,10 +5,8 @@
 For each core one non-negative least-squares problem on relative errors: a row for every measured layer and for every
 blob that was unpacked by itself, a column for every count of `targets/features.py`. In whole layers the counts of decoders
 and kernels grow together; the rows of unpack.csv tell them apart. Non-negative, because no count saves instructions: what
-does not help gets 0. The
-errors are those of ten-fold cross-validation in which all rows of a layer are left out together, so that no format of a
-layer helps to predict another. Cores of one arm run the same kernels, compiled differently: where a core has fewer rows,
-those of the others count a tenth, so that they only decide what its own leave open.
+does not help gets 0. The errors are those of ten-fold cross-validation in which all rows of a layer are left out together,
+so that no format of a layer helps to predict another.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import json
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +44,6 @@ from keras_hwcompress.tflite.prepare import prepare
 MEDIAN_GOAL, WORST_GOAL = 0.05, 0.15
 _COEFFICIENTS = Path(__file__).resolve().parent.parent / "keras_hwcompress" / "targets" / "cost.json"
 _FOLDS = 10
-_WEIGHT_OF_OTHERS = 0.1
 # Counts that go together share what they explain, and what few rows say does not outweigh the rest.
 _RIDGE = 0.01
 DECODER = "unpack"
@@ -57,10 +54,7 @@ VALUES = ("rows", "median_error", "p90_error", "worst_error", "worst_case")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One core: rows of the CSV with their features, as a matrix (rows, names), and measured instructions (rows,).
-
-    Behind the core's own rows come those of other cores of its arm, if those have more.
-    """
+    """One core: rows of the CSV with their features, as a matrix (rows, names), and measured instructions (rows,)."""
 
     core: str
     rows: list[dict[str, str]]
@@ -70,17 +64,16 @@ class Problem:
     insns: np.ndarray
 
     def layers(self) -> list[int]:
-        """Indices of the core's rows that are layers, not decoders by themselves."""
-        return [index for index, row in enumerate(self.rows) if row["op"] != DECODER and row["core"] == self.core]
+        """Indices of the rows that are layers, not decoders by themselves."""
+        return [index for index, row in enumerate(self.rows) if row["op"] != DECODER]
 
     def fit(self, rows: np.ndarray) -> CostModel:
         """The model that the rows with these indices give: coefficients >= 0, least sum of squared relative errors."""
-        weights = np.array([1 if self.rows[index]["core"] == self.core else _WEIGHT_OF_OTHERS for index in rows])
-        relative = weights[:, None] * self.counts[rows] / self.insns[rows, None]
+        relative = self.counts[rows] / self.insns[rows, None]
         size = relative.max(axis=0)
         size[size == 0] = 1
         scaled = np.vstack((relative / size, _RIDGE * np.eye(len(size))))
-        found = nnls(scaled, np.append(weights, np.zeros(len(size))), maxiter=100 * len(size))[0] / size
+        found = nnls(scaled, np.append(np.ones(len(rows)), np.zeros(len(size))), maxiter=100 * len(size))[0] / size
         kept = {name: float(f"{value:.{_DIGITS}g}") for name, value in zip(self.names, found, strict=True) if value > 0}
         return CostModel(self.core, self.rows[0]["arm"], kept)
 
@@ -118,15 +111,7 @@ def problems(rows: Sequence[dict[str, str]], decoders: Sequence[dict[str, str]] 
             key = ("", row["format"], row["weights"], f"{row['rows']} {row['row_length']} {row['rows_at_once']}")
             cache[key] = cache.get(key) or decoder_features(row)
             found[row["core"]].append((row | {"case": row["weights"], "op": DECODER, "levels": ""}, cache[key]))
-    return [_problem(core, [*pairs, *_of_same_arm(core, found)]) for core, pairs in found.items()]
-
-
-def _of_same_arm(core: str, found: Mapping[str, list[tuple[dict[str, str], Features]]]) -> Iterator[tuple[dict[str, str], Features]]:
-    """Rows of other cores that run the same kernels and were measured in more cells."""
-    arm = found[core][0][0]["arm"]
-    for pairs in found.values():
-        if pairs[0][0]["arm"] == arm and len(pairs) > len(found[core]):
-            yield from pairs
+    return [_problem(core, pairs) for core, pairs in found.items()]
 
 
 def _problem(core: str, pairs: Sequence[tuple[dict[str, str], Features]]) -> Problem:

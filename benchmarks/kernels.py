@@ -35,8 +35,6 @@ VALUES = (
     "board", "arm", "op", "kernel", "stage", "macs", "outputs", "insns", "insns_per_mac", "insns_per_output", "scratch_bytes", "tile_rows",
     "weight_bytes", "bits_per_weight",
 )  # fmt: skip
-# Cores with the instructions of Cortex-M4: their figures differ by little.
-_SPARED = ("cortex-m7", "cortex-m33")
 _CELLS_PER_IMAGE = 160
 _BYTES_PER_IMAGE = 1_000_000
 
@@ -144,15 +142,10 @@ def batches(todo: Sequence[Cell]) -> Iterator[list[Cell]]:
         yield batch
 
 
-def wanted(board: Board, cell: Cell, results: Results) -> bool:
-    """Whether a cell is to be measured: it is unfinished, and the core is not spared it."""
-    return not (board.core in _SPARED and cell.is_spared) and not results.has(core=board.core, **cell.keys)
-
-
 def run(boards: Sequence[Board], todo: Sequence[Cell], results: Results, budget: Budget) -> list[str]:
     """Measures the unfinished cells; returns a line for every failure."""
     failures = []
-    plan = [(board, batch) for board in boards for batch in batches([cell for cell in todo if wanted(board, cell, results)])]
+    plan = [(board, batch) for board in boards for batch in batches([cell for cell in todo if not results.has(core=board.core, **cell.keys)])]
     with progress_bar() as progress:
         task = progress.add_task("kernels", total=sum(len(batch) for _, batch in plan))
         for board, batch in plan:
