@@ -71,7 +71,7 @@ def select_formats(graph: Graph, board: Board, bounds: Bounds = Bounds(), object
             return search.last_resort(error)
         found = search.planned(picked, objective)
         if found is not None and search.is_within(found):
-            return found
+            return search.better(found, objective)
     raise HwcmpError(f"no choice of weight formats was found within {bounds} after {_ROUNDS} rounds")
 
 
@@ -125,6 +125,15 @@ class _Search:
             self.slack[name] = max(self.slack[name], getattr(found, name) - total(self.problem, found.picked, name))
         return not missed
 
+    def better(self, found: Selection, objective: str) -> Selection:
+        """The choice, or the best for the other objective where its plan is within the bounds and less.
+
+        Candidates with layouts of their own may share less code in the plan than their sums say.
+        """
+        other = self._least("latency" if objective == "flash" else "flash", objective)
+        within = all(getattr(other, name) <= bound for name, bound in self._bounds().items())
+        return other if within and getattr(other, objective) < getattr(found, objective) else found
+
     def last_resort(self, error: InfeasibleError) -> Selection:
         """The sums of the candidates leave no choice: takes what is least in a bounded respect, if its plan will do.
 
@@ -132,16 +141,16 @@ class _Search:
             InfeasibleError: it will not; the message names what the plan takes, where one bound alone is too small.
         """
         for name, bound in self._bounds().items():
-            least = self._least(name)
+            least = self._least(name, name)
             if all(getattr(least, other) <= limit for other, limit in self._bounds().items()):
                 return least
             if getattr(least, name) > bound:
                 raise InfeasibleError(too_little(name, self.bounds, getattr(least, name))) from None
         raise error
 
-    def _least(self, objective: str) -> Selection:
+    def _least(self, least: str, objective: str) -> Selection:
         for _ in range(_ROUNDS):
-            found = self.planned(choose(self.problem, Bounds(), objective, self.cuts), objective)
+            found = self.planned(choose(self.problem, Bounds(), least, self.cuts), objective)
             if found is not None:
                 return found
         raise HwcmpError(f"no choice of weight formats was found within {self.bounds} after {_ROUNDS} rounds")
