@@ -218,7 +218,7 @@ _WITHOUT_WEIGHTS = (
     Case("softmax_10", "softmax", (10,)),
 )
 
-_RANDOM = {"conv2d": 140, "depthwise_conv2d": 64, "fully_connected": 44} | dict.fromkeys(_UNWEIGHTED, 14) | dict.fromkeys(("add", "sub", "average_pool", "max_pool", "pad", "concat"), 28)
+_RANDOM = {"conv2d": 140, "depthwise_conv2d": 80, "fully_connected": 44} | dict.fromkeys(_UNWEIGHTED, 14) | dict.fromkeys(("add", "sub", "average_pool", "max_pool", "pad", "concat"), 28)
 # From these numbers on, convolutions have one tap; every other one of them, and every one of the others, is "left".
 _ONE_TAP, _LEFT = 120, 36
 _MOST_MACS = 400_000
