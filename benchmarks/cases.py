@@ -218,9 +218,9 @@ _WITHOUT_WEIGHTS = (
     Case("softmax_10", "softmax", (10,)),
 )
 
-_RANDOM = {"conv2d": 140, "depthwise_conv2d": 80, "fully_connected": 44} | dict.fromkeys(_UNWEIGHTED, 14) | dict.fromkeys(("add", "sub", "average_pool", "max_pool", "pad", "concat"), 28)
-# From these numbers on, convolutions have one tap; every other one of them, and every one of the others, is "left".
-_ONE_TAP, _LEFT = 120, 36
+_RANDOM = {"conv2d": 180, "depthwise_conv2d": 80, "fully_connected": 44} | dict.fromkeys(_UNWEIGHTED, 14) | dict.fromkeys(("add", "sub", "average_pool", "max_pool", "pad"), 28) | dict.fromkeys(("concat", "slice"), 40)
+# Convolutions of these numbers have one tap; every other one of them, and every fully connected layer from a number on, is "left".
+_ONE_TAP, _LEFT = range(120, 140), 36
 _MOST_MACS = 400_000
 _DEPTHS = (1, 2, 3, 4, 5, 8, 8, 12, 16, 16, 18, 20, 24, 32, 32, 40, 48, 64, 64)
 _KERNELS = ((3, 3), (3, 3), (3, 3), (1, 1), (5, 5), (1, 7), (3, 1), (10, 4), (2, 2))
@@ -247,7 +247,7 @@ def _random_case(op: str, number: int) -> Case:
     name = f"random_{op}_{number:03}"
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     edge = _EDGES[number // 4 % len(_EDGES)] if number % 4 == 3 else ""
-    if (op in ("add", "sub") or number >= _ONE_TAP) and number % 2 or (op == "fully_connected" and number >= _LEFT):
+    if (op in ("add", "sub") or op == "conv2d" and number in _ONE_TAP) and number % 2 or (op == "fully_connected" and number >= _LEFT):
         edge = "left"
     stage = "left" if edge == "left" else str(rng.choice(("general", "relu", "left"), p=(0.6, 0.3, 0.1)))
     if op == "fully_connected":
@@ -257,7 +257,7 @@ def _random_case(op: str, number: int) -> Case:
         return _random_unweighted(name, op, stage, rng)
     while True:
         case = _random_window(name, op, stage, edge, rng)
-        case = replace(case, kernel=(1, 1)) if op == "conv2d" and number >= _ONE_TAP else case
+        case = replace(case, kernel=(1, 1)) if op == "conv2d" and number in _ONE_TAP else case
         pixels = -(-case.input[0] // case.stride[0]) * -(-case.input[1] // case.stride[1])
         if 500 <= pixels * case.weights_shape[0] * case.weights_shape[1] <= _MOST_MACS:
             return case
