@@ -39,7 +39,7 @@ def test_inspect_shows_every_operator_and_json_holds_the_same(capsys, model):
 
 def test_compress_is_lossless_and_reports_its_bytes(capsys, model, tmp_path):
     target = tmp_path / "small.tflite"
-    code, out, _ = run(capsys, "compress", model, "-o", target, "--json")
+    code, out, _ = run(capsys, "compress", model, "-o", target, "--json", "--scope", "weights")
     figures = json.loads(out)
     assert code == 0 and figures["output_bytes"] == target.stat().st_size
     assert figures["weight_bytes"] < 0.5 * figures["int8_weight_bytes"]

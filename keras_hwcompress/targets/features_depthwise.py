@@ -65,10 +65,12 @@ def _mve(layer: Conv, tiles: Tiles) -> tuple[str, Counts]:
     segments = bands_of(lanes, segment)
     columns, inside = _mve_columns(lanes, segments, apart)
     sizes, rows, multiplier = _mve_groups(layer, tiles), layer.output[2], layer.output[2] // layer.input[2]
-    groups, scanned = len(sizes), rows if multiplier == 1 else sum(size * (size + 1) // 2 for size in sizes)
+    groups = len(sizes)
     in_loop = strips * gathers == 1 and (apart or lanes.stride <= 2)
     shift = -np.broadcast_to(layer.channels.shift, (rows,)).astype(int)
-    literal = int(np.count_nonzero((shift < 1) | (shift > 22)))
+    is_literal = (shift < 1) | (shift > 22)
+    literal = int(np.count_nonzero(is_literal))
+    fast_calls, scanned = _mve_fast_calls(is_literal, sizes, multiplier)
     others = literal if in_loop else rows
     jobs = groups * lines.outputs * len(segments)
     blocks = lines.outputs * sum(ceil(count, 4) for count in segments)
@@ -83,7 +85,7 @@ def _mve(layer: Conv, tiles: Tiles) -> tuple[str, Counts]:
         "taps put": jobs * strips * lanes.taps * apart,
         "columns": groups * lines.outputs * strips * inside,
         "columns filled": groups * lines.outputs * strips * (columns - inside),
-        "calls": calls * (groups if multiplier == 1 else rows) * (others < rows),
+        "calls": calls * fast_calls * in_loop,
         "channels scanned": calls * scanned * in_loop,
         "channel segments": calls * (rows - others),
         "blocks": blocks * (rows - others),
@@ -92,6 +94,22 @@ def _mve(layer: Conv, tiles: Tiles) -> tuple[str, Counts]:
         "block gathers, any": blocks * others * strips * gathers,
         "blocks taken literally": blocks * literal,
     }
+
+
+def _mve_fast_calls(is_literal: np.ndarray, sizes: list[int], multiplier: int) -> tuple[int, int]:
+    """Calls of the short loop for a line's segment, and channels looked at to find out how many each can take.
+
+    A call takes all neighbours that are not literal, or one channel if several share an input channel.
+    """
+    calls, scanned, first = 0, 0, 0
+    for size in sizes:
+        ch, end = first, first + size
+        while ch < end:
+            run = int(np.argmax(np.append(is_literal[ch:end], True)))
+            calls, scanned = calls + (run > 0), scanned + run
+            ch += run if multiplier == 1 and run else 1
+        first = end
+    return calls, scanned
 
 
 def _mve_columns(lanes: Axis, segments: list[int], apart: bool) -> tuple[int, int]:

@@ -30,7 +30,7 @@ def _binary(layer: Binary, arm: str) -> tuple[str, Counts]:
     lines = elements // layer.shape[3]
     counts = {"call": 1, "lines": lines, "elements": elements, "elements clamped": elements * clamps, "operands shifted": elements * shifted}
     if layer.a_stride != layer.b_stride:
-        counts |= {"broadcast lines": lines, "broadcast elements": elements}
+        counts["broadcast lines"] = lines
     path = _binary_path(layer)
     return path, counts if path != "literal" else {f"sums/-/-/{name}": count for name, count in counts.items()}
 
@@ -58,7 +58,7 @@ def _memory(function: str, times: int, length: int, is_aligned: bool) -> Counts:
     blocks, rest = divmod(length, 16) if kind == "aligned" else (0, length)
     counts = {f"{kind} calls": 1, f"{kind} turns": blocks // 4, f"{kind} blocks": blocks, f"{kind} words": rest // 4, f"{kind} bytes behind": rest % 4}
     if kind != "aligned":
-        counts["bytes one by one"] = length
+        counts |= {"bytes one by one": length, "calls that begin with bytes": int(length >= 16)}
     return {f"{function}/-/-/{name}": times * count for name, count in counts.items()}
 
 
@@ -87,7 +87,8 @@ def _slice(layer: Slice, arm: str) -> tuple[str, Counts]:
     lines = elements // depth
     if layer.stride[3] != 1:
         return "elements", {"call": 1, "lines": lines, "elements": elements}
-    is_aligned = all(step % 4 == 0 for step in (layer.offset, depth, *layer.stride[:3]))
+    steps = (depth, *layer.stride[:3]) if lines > 1 else ()
+    is_aligned = all(step % 4 == 0 for step in (layer.offset, *steps))
     return "lines", {"call": 1, "lines": lines, "rows": lines // layer.shape[2]} | _memory("memcpy", lines, depth, is_aligned)
 
 

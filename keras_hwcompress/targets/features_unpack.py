@@ -15,6 +15,8 @@ from keras_hwcompress.targets.features_windows import Counts, ceil
 _GROUP = 4
 # Bits that the entropy decoder looks up at a time.
 _LOOKUP = 7
+# Weights that an entry of its table can stand for, at most.
+_MOST_ADVANCE = 15
 _NARY_LOOPS = (2, 3, 4, 6, 15, 16)
 _NARY_PER_BYTE = {2: 8, 3: 5, 4: 4, 6: 3, 15: 2, 16: 2}
 
@@ -81,14 +83,34 @@ def _entropy(blob: bytes, values: np.ndarray, at_once: int) -> tuple[str, Counts
         "nonzeros": np.count_nonzero(values) * share,
         "tiles": begun,
         "tiles walked": walked,
-        "levels x calls": len(model.levels) * ceil(rows, at_once),
-        "gaps x calls": len(model.gaps) * ceil(rows, at_once),
     }
+    counts |= {f"{name} x calls": ceil(rows, at_once) * count for name, count in _tables(model).items()}
     return "levels" if len(model.gaps) == 1 else "gaps", counts
 
 
+def _tables(model: entropy_model.Model) -> Counts:
+    """What the tables of a call are made of: spans of equal entries, entries looked at to join a run with what follows it.
+
+    The second table, of values alone, is there only for values that some gap leaves no room for.
+    """
+    spans, joins, is_complete = 0, 0, True
+    for symbol, length in zip(model.gaps, model.gap_lengths, strict=True):
+        window = _LOOKUP - length
+        if symbol >= entropy_model.RUN:
+            joins = 1 << window if window >= 0 and symbol - entropy_model.RUN < _MOST_ADVANCE else 0
+        elif window >= 0 and symbol < _MOST_ADVANCE:
+            fitting = sum(length <= window for length in model.value_lengths)
+            spans, is_complete = spans + fitting, is_complete and fitting == len(model.value_lengths)
+    of_values = 0 if is_complete else sum(length <= _LOOKUP for length in model.value_lengths)
+    lengths = max(model.gap_lengths) + max(model.value_lengths)
+    return {
+        "levels": len(model.levels), "gaps": len(model.gaps), "code lengths": lengths, "spans": spans, "joins": joins,
+        "tables of values": not is_complete, "spans of values": of_values,
+    }  # fmt: skip
+
+
 def _tokens(model: entropy_model.Model, values: np.ndarray, rows_of_tile: int) -> Counts:
-    """Tokens: runs of zeros, and weights with the gap in front of them; those too long for one look at the table."""
+    """Tokens: runs of zeros, and weights with the gap in front of them; those that one look at the table does not find."""
     of_level = np.zeros(256, int)
     of_level[np.array(model.levels[::-1]) & 255] = model.value_lengths[::-1]
     flat = values.reshape(-1)
@@ -104,7 +126,9 @@ def _tokens(model: entropy_model.Model, values: np.ndarray, rows_of_tile: int) -
     of_value = of_level[flat[at].view(np.uint8)]
     lengths = np.array([of_gap.get(gap, 0) for gap in range(period)])[gaps % period] + of_value
     runs, joined = int((gaps // period).sum()), (gaps >= period) & (lengths + of_gap[run] <= _LOOKUP)
-    return {"tokens": len(at) + runs, "runs": runs, "joined runs": int(joined.sum())} | _long(lengths, of_value)
+    far = int((gaps % period >= _MOST_ADVANCE).sum()) + (runs if period > _MOST_ADVANCE else 0)
+    counts = {"tokens": len(at) + runs, "runs": runs, "joined runs": int(joined.sum()), "far tokens": far}
+    return counts | _long(lengths, of_value)
 
 
 def _long(lengths: np.ndarray, of_value: np.ndarray) -> Counts:
