@@ -70,12 +70,21 @@ def ds_cnn():
 
 
 def autoencoder():
+    """640-128-128-8-128-640 with BatchNormalization."""
+    return _dense_network((128, 128, 8, 128))
+
+
+def anomaly_detection():
     """640-128-128-128-128-8-128-128-128-128-640 with BatchNormalization: MLPerf Tiny's anomaly detection."""
+    return _dense_network((128, 128, 128, 128, 8, 128, 128, 128, 128))
+
+
+def _dense_network(widths: tuple[int, ...]):
     import keras
 
     keras.utils.set_random_seed(SEED)
     x = inputs = keras.Input((640,))
-    for width in (128, 128, 128, 128, 8, 128, 128, 128, 128):
+    for width in widths:
         x = _normalised(keras.layers.Dense(width)(x))
     return keras.Model(inputs, keras.layers.Dense(640)(x))
 
@@ -96,7 +105,7 @@ def _settle(model, samples: np.ndarray) -> None:
     model(samples, training=True)
 
 
-NETWORKS = {"MobileNet": mobilenet, "DS-CNN": ds_cnn, "autoencoder": autoencoder}
+NETWORKS = {"MobileNet": mobilenet, "DS-CNN": ds_cnn, "autoencoder": autoencoder, "anomaly detection": anomaly_detection}
 
 
 def int8_model(name: str) -> bytes:
