@@ -83,6 +83,7 @@ RUNS = (
     Run("DS-CNN", _TERNARY, "latency"),
     Run("autoencoder", "int8", "latency", goals=(Goal("insns_per_mac", 1.15),)),
     Run("autoencoder", _TERNARY, "latency"),
+    Run("anomaly detection", "int8", "latency"),
 )
 GOAL_CORE = "cortex-m4"
 
