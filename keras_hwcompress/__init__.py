@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Nary": "training",
+    "Codebook": "training",
     "Sparse": "training",
     "wrap": "training",
     "wrap_report": "training",
