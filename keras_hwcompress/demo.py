@@ -27,6 +27,8 @@ from keras_hwcompress.runners.qemu import QemuResult, run_qemu
 from keras_hwcompress.tflite.reader import read_model
 
 QEMU_IMAGES = 50
+# Name, which model, what the choice of weight formats makes small.
+ARMS = (("int8", "float", "flash"), ("ternary", "ternary", "flash"), ("ternary-fast", "ternary", "latency"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,9 @@ def run_demo(output: Path, board: str = "mps2-an386", seed: int = 0) -> int:
         models = _train(data, seed, progress)
         rows = [Row("float", digits.accuracy(models["float"], data), 4 * _weights(models["float"]))]
         verdicts = []
-        for arm, model in (("int8", models["float"]), ("ternary", models["ternary"])):
+        for arm, trained, objective in ARMS:
             task = progress.add_task(f"{arm}: convert, compare, emulate", total=None)
-            row, lines = _measure(arm, model, data, output, board)
+            row, lines = _measure(arm, models[trained], objective, data, output, board)
             progress.update(task, total=1, completed=1)
             rows.append(row)
             verdicts += lines
@@ -78,9 +80,11 @@ def _train(data: digits.Split, seed: int, progress: Progress) -> dict[str, keras
     }
 
 
-def _measure(arm: str, model: keras.Model, data: digits.Split, output: Path, board: str) -> tuple[Row, list[tuple[int, str]]]:
+def _measure(
+    arm: str, model: keras.Model, objective: str, data: digits.Split, output: Path, board: str
+) -> tuple[Row, list[tuple[int, str]]]:
     """One arm in int8: its row, and (mismatches, sentence) of every comparison."""
-    tflite, report = digits.convert(model, data)
+    tflite, report = digits.convert(model, data, objective)
     (output / f"{arm}.tflite").write_bytes(tflite)
     graph = read_model(tflite)
     quantization = graph.tensors[graph.inputs[0]].quantization
@@ -151,7 +155,7 @@ def _show(rows: list[Row], verdicts: list[tuple[int, str]], output: Path, board:
     console.print("RAM = arena + scratch + stack. insns are instructions counted in QEMU, not cycles.")
     for wrong, line in verdicts:
         console.print(line, style="green" if wrong == 0 else "bold red")
-    console.print(f"wrote {output}/demo.csv, demo.png, int8.tflite, ternary.tflite and the project {output}/firmware")
+    console.print(f"wrote {output}/demo.csv, demo.png, a .tflite file for each model and the project {output}/firmware")
 
 
 class _EpochProgress(keras.callbacks.Callback):

@@ -95,10 +95,11 @@ def accuracy(model: keras.Model, data: Split) -> float:
     return float(np.mean(model.predict(data.x_test, verbose=0).argmax(axis=1) == data.y_test))
 
 
-def convert(model: keras.Model, data: Split) -> tuple[bytes, ConversionReport]:
+def convert(model: keras.Model, data: Split, objective: str = "flash") -> tuple[bytes, ConversionReport]:
     """The .tflite file and its report; calibrated on 200 training images."""
     converter = Converter.from_keras_model(model)
     converter.representative_dataset = data.x_train[:200]
+    converter.objective = objective
     return converter.convert(), converter.report
 
 
