@@ -6,18 +6,13 @@
  * is less work. A line of a layer with dilation (and without stride) is sorted by remainders: the values d apart lie
  * next to each other, d classes one behind the other, and each class is convolved without dilation.
  */
+#include "../ref/axis.h"
 #include "../ref/conv.h"
 #include "dot_windows.h"
 
 /* The bands are as high as this allows, but at least one output line. Instructions for ten values of four planes and of
  * one. */
 enum { PLANE_BYTES = 3072, MOST_PLANES = 4, WIDEN_FOUR = 21, WIDEN_ONE = 28 };
-
-/* One axis of the layer; the steps go from element to element in bytes. */
-typedef struct {
-    int32_t inputs, outputs, taps, stride, dilation, pad;
-    size_t input_step, output_step, weight_step;
-} layer_axis;
 
 typedef enum {
     LOOPS,   /* 3x3: the loops of dot_plane.h */
@@ -26,7 +21,7 @@ typedef enum {
 } layer_kind;
 
 typedef struct {
-    layer_axis lines, lanes;
+    hwcmp_axis lines, lanes;
     layer_kind kind;
     int32_t classes;  /* of a line: as many as outputs begin in different ones */
     int32_t elements; /* of a class of a line of a plane, even */
@@ -52,39 +47,12 @@ typedef struct {
     scratch_parts scratch;
 } depthwise_layer;
 
-static layer_axis height_of(const hwcmp_conv_params *params)
-{
-    const layer_axis axis = {params->input.h,
-                             params->output.h,
-                             params->kernel_h,
-                             params->stride_h,
-                             params->dilation_h,
-                             params->pad_top,
-                             (size_t)params->input.w * (size_t)params->input.c,
-                             (size_t)params->output.w * (size_t)params->output.c,
-                             (size_t)params->kernel_w};
-    return axis;
-}
-
-static layer_axis width_of(const hwcmp_conv_params *params)
-{
-    const layer_axis axis = {params->input.w,         params->output.w,         params->kernel_w, params->stride_w,
-                             params->dilation_w,      params->pad_left,         (size_t)params->input.c,
-                             (size_t)params->output.c, 1U};
-    return axis;
-}
-
-static int32_t span_of(const layer_axis *axis)
-{
-    return (axis->taps - 1) * axis->dilation + 1;
-}
-
-static int32_t pairs_of(const layer_axis *lanes)
+static int32_t pairs_of(const hwcmp_axis *lanes)
 {
     return (lanes->taps + 1) / 2;
 }
 
-static layer_kind kind_of(const layer_axis *lines, const layer_axis *lanes)
+static layer_kind kind_of(const hwcmp_axis *lines, const hwcmp_axis *lanes)
 {
     if (lanes->stride > 1 && lanes->dilation > 1 && lanes->taps > 1) {
         return SINGLE;
@@ -93,24 +61,24 @@ static layer_kind kind_of(const layer_axis *lines, const layer_axis *lanes)
 }
 
 /* How far apart the values are that lie next to each other in a plane. */
-static int32_t distance_of(const layer_axis *lanes)
+static int32_t distance_of(const hwcmp_axis *lanes)
 {
     return lanes->stride == 1 ? lanes->dilation : 1;
 }
 
-static int32_t classes_of(const layer_axis *lanes)
+static int32_t classes_of(const hwcmp_axis *lanes)
 {
     return hwcmp_min(distance_of(lanes), lanes->outputs);
 }
 
 /* Outputs of class `number`. */
-static int32_t outputs_of(const layer_axis *lanes, int32_t classes, int32_t number)
+static int32_t outputs_of(const hwcmp_axis *lanes, int32_t classes, int32_t number)
 {
     return (lanes->outputs - number + classes - 1) / classes;
 }
 
 /* Instructions, roughly. */
-static uint64_t cost_of(const layer_axis *lines, const layer_axis *lanes)
+static uint64_t cost_of(const hwcmp_axis *lines, const hwcmp_axis *lanes)
 {
     const int32_t classes = classes_of(lanes);
     const int32_t outputs = outputs_of(lanes, classes, 0);
@@ -134,7 +102,7 @@ static uint64_t cost_of(const layer_axis *lines, const layer_axis *lanes)
 /* Values that the windows of a class reach. */
 static int32_t elements_of(const layer_plan *plan)
 {
-    const layer_axis *lanes = &plan->lanes;
+    const hwcmp_axis *lanes = &plan->lanes;
     const int32_t outputs = outputs_of(lanes, plan->classes, 0);
     int32_t elements;
 
@@ -145,7 +113,7 @@ static int32_t elements_of(const layer_plan *plan)
         elements = ((outputs + 3) / 4 * 4 - 1) * lanes->stride + 2 * pairs_of(lanes);
         break;
     default:
-        elements = (outputs - 1) * lanes->stride + span_of(lanes);
+        elements = (outputs - 1) * lanes->stride + hwcmp_span_of(lanes);
         break;
     }
     return elements + elements % 2;
@@ -160,8 +128,8 @@ static int32_t lines_that_fit(const layer_plan *plan, int32_t planes)
 /* Output lines in a band of `planes` planes. */
 static int32_t band_of(const layer_plan *plan, int32_t planes)
 {
-    const layer_axis *lines = &plan->lines;
-    const int32_t span = span_of(lines);
+    const hwcmp_axis *lines = &plan->lines;
+    const int32_t span = hwcmp_span_of(lines);
     const int32_t most = hwcmp_max(span, lines_that_fit(plan, planes));
     return hwcmp_min(lines->outputs, (most - span) / lines->stride + 1);
 }
@@ -169,7 +137,7 @@ static int32_t band_of(const layer_plan *plan, int32_t planes)
 /* Lines of a plane in a band. */
 static int32_t band_lines(const layer_plan *plan, int32_t band)
 {
-    return (band - 1) * plan->lines.stride + span_of(&plan->lines);
+    return (band - 1) * plan->lines.stride + hwcmp_span_of(&plan->lines);
 }
 
 /* Four planes cost fewer instructions for a value, but lower bands, which overlap more often. */
@@ -177,14 +145,14 @@ static bool is_better_by_four(const layer_plan *plan)
 {
     const int32_t four = band_of(plan, MOST_PLANES);
     const int32_t one = band_of(plan, 1);
-    return lines_that_fit(plan, MOST_PLANES) >= span_of(&plan->lines) &&
+    return lines_that_fit(plan, MOST_PLANES) >= hwcmp_span_of(&plan->lines) &&
            WIDEN_FOUR * (int64_t)band_lines(plan, four) * one <= WIDEN_ONE * (int64_t)band_lines(plan, one) * four;
 }
 
 static HWCMP_NOINLINE layer_plan plan_of(const hwcmp_conv_params *params)
 {
-    const layer_axis height = height_of(params);
-    const layer_axis width = width_of(params);
+    const hwcmp_axis height = hwcmp_height_of(params);
+    const hwcmp_axis width = hwcmp_width_of(params);
     const bool upright = cost_of(&width, &height) < cost_of(&height, &width);
     layer_plan plan = {.lines = upright ? width : height, .lanes = upright ? height : width, .planes = 1};
 
@@ -336,7 +304,7 @@ typedef struct {
 
 static class_values values_of(const layer_plan *plan, int32_t number)
 {
-    const layer_axis *lanes = &plan->lanes;
+    const hwcmp_axis *lanes = &plan->lanes;
     const int32_t distance = distance_of(lanes);
     const int32_t skipped = hwcmp_max(lanes->pad - number + distance - 1, 0) / distance;
     const int32_t first = number + skipped * distance - lanes->pad;
@@ -533,7 +501,7 @@ static HWCMP_NOINLINE uint32_t window_sum(const window_shape *shape, const int16
 static void convolve_singly(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel,
                             int32_t outputs, const int16_t *plane, int8_t *output)
 {
-    const layer_axis *lanes = &layer->plan.lanes;
+    const hwcmp_axis *lanes = &layer->plan.lanes;
     const size_t step = lanes->output_step * (size_t)distance_of(lanes);
     const window_shape shape = {.taps = layer->scratch.taps,
                                 .lines = layer->plan.lines.taps,
@@ -556,7 +524,7 @@ static void convolve_singly(const depthwise_layer *layer, int32_t lines, const h
 /* The taps are doubled, the channel is not yet. */
 static hwcmp_dsp_windows_job windows_of(const depthwise_layer *layer, int32_t lines, const hwcmp_dsp_channel *channel)
 {
-    const layer_axis *lanes = &layer->plan.lanes;
+    const hwcmp_axis *lanes = &layer->plan.lanes;
     const int32_t row = 2 * pairs_of(lanes);
     hwcmp_dsp_windows_job job = {
         .channel = *channel,

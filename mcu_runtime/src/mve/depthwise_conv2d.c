@@ -5,6 +5,7 @@
  * strips of the input lines that it needs (dot_strips.h). Kernels of more than four lines take several strips, those of
  * more than four columns several gathers.
  */
+#include "../ref/axis.h"
 #include "../ref/conv.h"
 #include "dot_strips.h"
 
@@ -16,14 +17,8 @@ enum {
     LINE_BLOCKS = 3     /* so many blocks of four outputs cost as much as beginning a line */
 };
 
-/* One axis of the layer; the steps go from element to element in bytes. */
 typedef struct {
-    int32_t inputs, outputs, taps, stride, dilation, pad;
-    size_t input_step, output_step, weight_step;
-} layer_axis;
-
-typedef struct {
-    layer_axis lines, lanes; /* outputs are computed along `lanes` */
+    hwcmp_axis lines, lanes; /* outputs are computed along `lanes` */
     int32_t strips, gathers; /* of four lines or columns to cover the kernel */
     int32_t group;           /* output channels at a time */
     int32_t segment;         /* outputs at a time, a multiple of 4 unless it is the whole line */
@@ -41,29 +36,7 @@ typedef struct {
     int8_t *rows;
 } scratch_parts;
 
-static layer_axis height_of(const hwcmp_conv_params *params)
-{
-    const layer_axis axis = {params->input.h,
-                             params->output.h,
-                             params->kernel_h,
-                             params->stride_h,
-                             params->dilation_h,
-                             params->pad_top,
-                             (size_t)params->input.w * (size_t)params->input.c,
-                             (size_t)params->output.w * (size_t)params->output.c,
-                             (size_t)params->kernel_w};
-    return axis;
-}
-
-static layer_axis width_of(const hwcmp_conv_params *params)
-{
-    const layer_axis axis = {params->input.w,         params->output.w,         params->kernel_w, params->stride_w,
-                             params->dilation_w,      params->pad_left,         (size_t)params->input.c,
-                             (size_t)params->output.c, 1U};
-    return axis;
-}
-
-static int64_t blocks_of(const layer_axis *lines, const layer_axis *lanes)
+static int64_t blocks_of(const hwcmp_axis *lines, const hwcmp_axis *lanes)
 {
     return (int64_t)lines->outputs * ((lanes->outputs + 3) / 4 + LINE_BLOCKS);
 }
@@ -72,11 +45,11 @@ static layer_plan plan_of(const hwcmp_conv_params *params, const hwcmp_weights *
 {
     const int32_t multiplier = params->output.c / params->input.c;
     const int32_t at_once = hwcmp_rows_at_once(weights, params->tile_rows);
-    layer_plan plan = {.lines = height_of(params), .lanes = width_of(params)};
+    layer_plan plan = {.lines = hwcmp_height_of(params), .lanes = hwcmp_width_of(params)};
 
     if (blocks_of(&plan.lines, &plan.lanes) > blocks_of(&plan.lanes, &plan.lines)) {
-        plan.lines = width_of(params);
-        plan.lanes = height_of(params);
+        plan.lines = hwcmp_width_of(params);
+        plan.lanes = hwcmp_height_of(params);
     }
     plan.strips = (plan.lines.taps + 3) / 4;
     plan.gathers = (plan.lanes.taps + 3) / 4;
@@ -162,7 +135,7 @@ static void put_columns(const hwcmp_mve_lines *lines, int32_t width, int32_t val
 static void put_strips(const layer_plan *plan, int32_t line, int32_t first, int32_t count, uint32_t channels,
                        int32_t value, const int8_t *input, int8_t *to)
 {
-    const layer_axis *lanes = &plan->lanes;
+    const hwcmp_axis *lanes = &plan->lanes;
     const int32_t x = hwcmp_first_tap(first, lanes->stride, lanes->pad);
     int32_t y = hwcmp_first_tap(line, plan->lines.stride, plan->lines.pad);
     int8_t outside[CHANNELS];

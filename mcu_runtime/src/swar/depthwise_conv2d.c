@@ -4,22 +4,17 @@
  * One input channel at a time becomes a plane of words with the padding in it, a band of output lines at a time. Four
  * neighbouring outputs of a line are computed at once, along the axis that leaves fewer blocks of four unfinished.
  */
+#include "../ref/axis.h"
 #include "../ref/conv.h"
 #include "dot_lanes.h"
 
 /* The band is as high as this allows, but at least one output line. */
 enum { PLANE_BYTES = 2048 };
 
-/* One axis of the layer; the steps go from element to element in bytes. */
-typedef struct {
-    int32_t inputs, outputs, taps, stride, dilation, pad;
-    size_t input_step, output_step, weight_step;
-} layer_axis;
-
 /* A line of the plane holds its values sorted by their remainder modulo the stride: the first of each phase in turn, so
  * that windows that begin a stride apart find what they need side by side. */
 typedef struct {
-    layer_axis lines, lanes;
+    hwcmp_axis lines, lanes;
     int32_t phase;    /* words of a phase */
     int32_t elements; /* words of a line */
     int32_t taps;     /* rounded up to turns */
@@ -33,52 +28,25 @@ typedef struct {
     int8_t *rows;
 } scratch_parts;
 
-static layer_axis height_of(const hwcmp_conv_params *params)
-{
-    const layer_axis axis = {params->input.h,
-                             params->output.h,
-                             params->kernel_h,
-                             params->stride_h,
-                             params->dilation_h,
-                             params->pad_top,
-                             (size_t)params->input.w * (size_t)params->input.c,
-                             (size_t)params->output.w * (size_t)params->output.c,
-                             (size_t)params->kernel_w};
-    return axis;
-}
-
-static layer_axis width_of(const hwcmp_conv_params *params)
-{
-    const layer_axis axis = {params->input.w,         params->output.w,         params->kernel_w, params->stride_w,
-                             params->dilation_w,      params->pad_left,         (size_t)params->input.c,
-                             (size_t)params->output.c, 1U};
-    return axis;
-}
-
-static int32_t blocks_of(const layer_axis *lanes)
+static int32_t blocks_of(const hwcmp_axis *lanes)
 {
     return (lanes->outputs + 3) / 4;
 }
 
-static int32_t span_of(const layer_axis *axis)
-{
-    return (axis->taps - 1) * axis->dilation + 1;
-}
-
 static layer_plan plan_of(const hwcmp_conv_params *params)
 {
-    layer_plan plan = {.lines = height_of(params), .lanes = width_of(params)};
+    layer_plan plan = {.lines = hwcmp_height_of(params), .lanes = hwcmp_width_of(params)};
 
     if ((int64_t)blocks_of(&plan.lanes) * plan.lines.outputs > (int64_t)blocks_of(&plan.lines) * plan.lanes.outputs) {
-        plan.lines = width_of(params);
-        plan.lanes = height_of(params);
+        plan.lines = hwcmp_width_of(params);
+        plan.lanes = hwcmp_height_of(params);
     }
     const int32_t stride = plan.lanes.stride;
-    plan.phase = 4 * blocks_of(&plan.lanes) + (span_of(&plan.lanes) - 1) / stride;
-    plan.elements = plan.phase * hwcmp_min(stride, span_of(&plan.lanes));
+    plan.phase = 4 * blocks_of(&plan.lanes) + (hwcmp_span_of(&plan.lanes) - 1) / stride;
+    plan.elements = plan.phase * hwcmp_min(stride, hwcmp_span_of(&plan.lanes));
     plan.taps = (plan.lines.taps * plan.lanes.taps + HWCMP_SWAR_TAP_TURN - 1) / HWCMP_SWAR_TAP_TURN *
                 HWCMP_SWAR_TAP_TURN;
-    const int32_t span = span_of(&plan.lines);
+    const int32_t span = hwcmp_span_of(&plan.lines);
     const int32_t most = hwcmp_max(span, PLANE_BYTES / (int32_t)sizeof(int32_t) / plan.elements);
     plan.band = hwcmp_min(plan.lines.outputs, (most - span) / plan.lines.stride + 1);
     return plan;
@@ -86,7 +54,7 @@ static layer_plan plan_of(const hwcmp_conv_params *params)
 
 static size_t plane_bytes(const layer_plan *plan)
 {
-    const size_t lines = (size_t)((plan->band - 1) * plan->lines.stride + span_of(&plan->lines));
+    const size_t lines = (size_t)((plan->band - 1) * plan->lines.stride + hwcmp_span_of(&plan->lines));
     return sizeof(int32_t) * (size_t)plan->elements * lines;
 }
 
@@ -128,9 +96,9 @@ static HWCMP_NOINLINE void widen(int32_t *to, const int8_t *from, size_t step, i
 /* One line of the plane from one of the input, or of padding if that is null. */
 static void put_line(const layer_plan *plan, int32_t zero_point, const int8_t *input, int32_t *line)
 {
-    const layer_axis *lanes = &plan->lanes;
+    const hwcmp_axis *lanes = &plan->lanes;
     const int32_t stride = lanes->stride;
-    const int32_t phases = hwcmp_min(stride, span_of(lanes));
+    const int32_t phases = hwcmp_min(stride, hwcmp_span_of(lanes));
 
     for (int32_t phase = 0; phase < phases; phase++, line += plan->phase) {
         const int32_t x = phase - lanes->pad;
@@ -150,7 +118,7 @@ static void put_line(const layer_plan *plan, int32_t zero_point, const int8_t *i
 static void put_band(const layer_plan *plan, int32_t first, int32_t count, int32_t zero_point, const int8_t *input,
                      int32_t *plane)
 {
-    const int32_t needed = (count - 1) * plan->lines.stride + span_of(&plan->lines);
+    const int32_t needed = (count - 1) * plan->lines.stride + hwcmp_span_of(&plan->lines);
     int32_t at = hwcmp_first_tap(first, plan->lines.stride, plan->lines.pad);
 
     for (int32_t line = 0; line < needed; line++, at++, plane += plan->elements) {
@@ -163,7 +131,7 @@ static void put_band(const layer_plan *plan, int32_t first, int32_t count, int32
 
 static void put_taps(const layer_plan *plan, const int8_t *row, hwcmp_swar_tap *taps)
 {
-    const layer_axis *lanes = &plan->lanes;
+    const hwcmp_axis *lanes = &plan->lanes;
     const hwcmp_swar_tap *const end = taps + plan->taps;
     uint32_t line_offset = 0;
 
