@@ -6,6 +6,7 @@
 #define HWCMP_DSP_NESTED_ROWS_H
 
 #include "columns.h"
+#include "../ref/fully_connected.h"
 #include "finish_sums.h"
 #include "nested.h"
 
@@ -73,18 +74,9 @@ static inline hwcmp_status hwcmp_dsp_nested_rows_check(const hwcmp_fully_connect
                                                        const hwcmp_weights *weights, const hwcmp_channels *channels,
                                                        const int8_t *input, const int8_t *output, uint8_t format)
 {
-    if (params == NULL || weights == NULL || weights->ops == NULL || input == NULL || output == NULL ||
-        params->batch < 1 || params->input_length < 1 || params->tile_rows < 1 ||
-        !hwcmp_is_int8(params->input_zero_point) || !hwcmp_is_int8(params->output_zero_point) ||
-        !hwcmp_range_valid(params->activation_min, params->activation_max) ||
-        !hwcmp_channels_valid(channels, weights->rows)) {
-        return HWCMP_ERR_ARGUMENT;
-    }
-    if (weights->ops->id != format) {
-        return HWCMP_ERR_FORMAT;
-    }
-    return weights->layout == HWCMP_LAYOUT_NESTED ? hwcmp_weights_fit(weights, weights->rows, params->input_length)
-                                                  : HWCMP_ERR_LAYOUT;
+    const hwcmp_status status =
+        hwcmp_direct_fully_connected_check(params, weights, channels, input, output, format);
+    return status == HWCMP_OK && weights->layout != HWCMP_LAYOUT_NESTED ? HWCMP_ERR_LAYOUT : status;
 }
 
 static inline size_t hwcmp_dsp_nested_fully_connected_bytes(const hwcmp_weights *weights)
@@ -111,8 +103,7 @@ HWCMP_DSP_SHARED hwcmp_status hwcmp_dsp_nested_fully_connected(const hwcmp_scrat
     if (status != HWCMP_OK) {
         return status;
     }
-    const hwcmp_output_stage stage = {channels, params->output_zero_point, params->activation_min,
-                                      params->activation_max};
+    const hwcmp_output_stage stage = hwcmp_fully_connected_stage(params, channels);
     const uint32_t length = weights->row_length;
     const hwcmp_dsp_column column = hwcmp_dsp_first_column(scratch->buf, length, 1U);
 
