@@ -18,6 +18,7 @@ from keras_hwcompress import HwcmpError
 from keras_hwcompress.training.callbacks import ConstrainedTraining, GlobalPruning, Ramp, Schedule
 from keras_hwcompress.training import compressed_layers, promises, reestimate_batch_norm, replace_rules, set_strength, strip, wrap
 from keras_hwcompress.training.pruning import global_masks
+from keras_hwcompress.training.rules import present_mask
 
 L = keras.layers
 
@@ -61,6 +62,10 @@ def test_global_masks_are_those_of_a_stable_sort_also_with_ties(sparsity):
         assert got.dtype == np.float32 and np.array_equal(got, expected)
 
 
+def mask_of(state):
+    return numpy(present_mask(state.latent(), state))
+
+
 class Recorder(keras.callbacks.Callback):
     """Before every batch: the progress, the latent weights, masks and strengths."""
 
@@ -76,7 +81,7 @@ class Recorder(keras.callbacks.Callback):
         self.rows.append({
             "progress": (self.epoch + batch / self.params["steps"]) / self.params["epochs"],
             "latent": [numpy(state.kernel) for *_, state in found],
-            "masks": [numpy(state["mask"]) for *_, state in found],
+            "masks": [mask_of(state) for *_, state in found],
             "strength": [float(numpy(layer.strength)) for _, layer, _ in found],
         })  # fmt: skip
 
@@ -144,13 +149,39 @@ def test_masks_may_follow_the_weights_while_the_grid_is_on_with_the_same_number_
         assert np.array_equal(mask, oracle_masks([numpy(state.kernel)], float(np.mean(first == 0)))[0])
 
 
+def test_every_batch_sees_the_mask_of_its_own_weights_though_the_threshold_moves_once_an_epoch():
+    callback, recorder = GlobalPruning(0.5, Ramp(0, 1), every=1000), Recorder()
+    model = wrap(randomise(tiny()), callback.rule)
+    fit(model, [callback, recorder], rate=0.05)
+    second_epoch = recorder.rows[4:8]
+    kept = [np.abs(np.concatenate([w.ravel() for w in row["latent"]]))[np.concatenate([m.ravel() for m in row["masks"]]) > 0].min() for row in second_epoch]
+    zeroed = [np.abs(np.concatenate([w.ravel() for w in row["latent"]]))[np.concatenate([m.ravel() for m in row["masks"]]) == 0].max() for row in second_epoch]
+    assert max(zeroed) < min(kept)
+    assert any(np.any(a != b) for a, b in zip(second_epoch[0]["masks"], second_epoch[3]["masks"], strict=True))
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_a_training_that_stops_early_leaves_masks_that_stay(stop_after):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch + 1 == stop_after
+
+    callback = GlobalPruning(0.6, Ramp(0, 1, "linear"), every=1)
+    model = wrap(randomise(tiny()), callback.rule)
+    fit(model, [callback, Stop()])
+    before = [numpy(state["mask"]) for *_, state in states(model)]
+    assert sum(np.count_nonzero(mask == 0) for mask in before) == round(0.6 * stop_after / 4 * sum(mask.size for mask in before))
+    fit(model, [], rate=0.1)
+    assert all(np.array_equal(mask_of(state), mask) for (*_, state), mask in zip(states(model), before, strict=True))
+
+
 def test_a_learned_scale_starts_at_the_mean_of_the_kept_magnitudes_and_then_moves():
     class AtTheStart(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             layer = self.model.get_layer("stem")
             if not hasattr(self, "start") and float(numpy(layer.strength)) > 0:
                 (state,) = layer.states
-                mask, latent = numpy(state["mask"]), numpy(state.kernel)
+                mask, latent = mask_of(state), numpy(state.kernel)
                 self.start = np.sum(np.abs(latent) * mask) / mask.sum()
                 self.scale = numpy(layer.rule.present_scale(state.latent(), state)).item()
 

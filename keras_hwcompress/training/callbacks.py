@@ -6,7 +6,7 @@ magnitude pruning with one sparsity target, hence one threshold, for the whole n
 reviews could be read:
 
 * gradients pass straight through to latent weights that stay in float, masked weights included, so that a weight may
-  come back until the masks are final;
+  come back until the masks are final; until then every batch sees the mask of its own weights;
 * the sparsity rises along a cubic ramp, then the forward weights move from masked float to the grid along a cosine ramp
   ("strength" 0 to 1), then training goes on with the grid on, most of it with masks that still follow the latent
   weights; shapes and places of the ramps are arguments;
@@ -30,8 +30,8 @@ from keras import ops
 from keras_hwcompress.errors import HwcmpError
 from keras_hwcompress.training.batch_norm import reestimate_batch_norm
 from keras_hwcompress.training.models import compressed_layers, sync_state
-from keras_hwcompress.training.pruning import global_masks
-from keras_hwcompress.training.rules import SCHEDULED, Nary, Rule, Sparse, check_share
+from keras_hwcompress.training.pruning import global_masks, global_threshold
+from keras_hwcompress.training.rules import SCHEDULED, Nary, Rule, Sparse, check_share, present_mask
 from keras_hwcompress.training.schedules import Ramp, Schedule
 from keras_hwcompress.training.state import KernelState
 from keras_hwcompress.training.wrapper import CompressedLayer
@@ -82,7 +82,7 @@ class GlobalPruning(_Scheduled):
     Args:
         sparsity: share of zeros in [0, 1) that all governed weights together end with, exactly.
         schedule: the ramp of the sparsity over the training, by default cubic over the first half.
-        every: batches between two updates of the masks.
+        every: batches between two updates of the threshold; the masks follow the weights in every batch.
 
     Raises:
         HwcmpError: an argument is out of range; in `fit`, no layer is under the rule.
@@ -104,14 +104,20 @@ class GlobalPruning(_Scheduled):
         self._governed()
         self._masks_final = False
         self._first = True
+        self._progress = 0.0
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Stores the masks where `fit` stopped before they were final."""
+        if not self._masks_final:
+            self._prune(store=True)
 
     def move(self, progress: float) -> None:
         """Prunes; once the masks are final they stay, also when `fit` is resumed after that."""
         self._masks_final |= self._first and progress > self._masks_end
         self._first = False
         if not self._masks_final:
-            self._update_masks(progress)
-            self._masks_final = progress >= self._masks_end
+            self._progress, self._masks_final = progress, progress >= self._masks_end
+            self._prune(store=self._masks_final)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         super().on_epoch_end(epoch, logs)
@@ -121,20 +127,19 @@ class GlobalPruning(_Scheduled):
 
     def summary(self) -> dict[str, float]:
         """What goes into the logs."""
-        masks = {name: ops.convert_to_numpy(state["mask"]) for name, _, state in self._kernels()}
+        masks = {name: ops.convert_to_numpy(present_mask(state.latent(), state)) for name, _, state in self._kernels()}
         zeros, size = sum(np.count_nonzero(mask == 0) for mask in masks.values()), sum(m.size for m in masks.values())
         layers = {f"hwc/{name}/sparsity": float(np.mean(mask == 0)) for name, mask in masks.items()}
         return {"hwc/sparsity": float(zeros / size), **layers}
 
-    def _update_masks(self, progress: float) -> None:
-        sparsity, kernels = self.sparsity * self._ramp(progress), self._kernels()
+    def _prune(self, store: bool) -> None:
         sync_state(self.model)
-        masks = global_masks([ops.convert_to_numpy(state.latent()) for _, _, state in kernels], sparsity)
-        for (name, _, state), mask in zip(kernels, masks, strict=True):
-            state.variables["mask"].assign(mask)
-            if not mask.any():
-                text = f"the global threshold leaves no weight in {name!r} at sparsity {sparsity:.3f}"
-                warnings.warn(f"{text}: lower the sparsity or leave the layer unwrapped (rule None)", stacklevel=2)
+        for kernels, share in self._shares(self._progress):
+            _zero(kernels, share, store)
+
+    def _shares(self, progress: float) -> list[tuple[dict[str, KernelState], float]]:
+        """Kernels that share a threshold, and the share of zeros among them."""
+        return [({name: state for name, _, state in self._kernels()}, self.sparsity * self._ramp(progress))]
 
     def _governed(self) -> list[tuple[str, CompressedLayer]]:
         layers = compressed_layers(self.model)
@@ -191,7 +196,7 @@ class ConstrainedTraining(GlobalPruning):
             Masks are of all governed layers in any case.
         batch_norm_data: samples for `training.reestimate_batch_norm` when the strength has reached 1 and at the end;
             None leaves the statistics to the training.
-        every: batches between two updates.
+        every: batches between two updates of threshold and strength; the masks follow the weights in every batch.
 
     Raises:
         HwcmpError: an argument is out of range; in `fit`, no layer is under the rule or `layers` names none.
@@ -217,6 +222,7 @@ class ConstrainedTraining(GlobalPruning):
             raise HwcmpError(f"an even number of levels holds no zero. Received: levels={levels}, sparsity={sparsity!r}")
         self._keeps_masks = sparsity is None
         self._masks_end = schedule.masks_end
+        self._kept_shares: dict[str, float] = {}
         self._strength, self._patterns = schedule.strength, None if layers is None else tuple(layers)
         self._batch_norm_data = batch_norm_data
 
@@ -225,6 +231,8 @@ class ConstrainedTraining(GlobalPruning):
         super().on_train_begin(logs)
         self._moved()
         self._measured = False
+        if self._keeps_masks:
+            self._kept_shares = {name: float(np.mean(ops.convert_to_numpy(state["mask"]) == 0)) for name, _, state in self._kernels()}
 
     def move(self, progress: float) -> None:
         """Prunes, then constrains; s is set from the kept weights when the strength leaves 0."""
@@ -246,21 +254,18 @@ class ConstrainedTraining(GlobalPruning):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Measures BatchNormalization for the final weights; says so where `fit` stopped before the grid was reached."""
+        super().on_train_end(logs)
         left = [path for path, layer in self._moved() if float(ops.convert_to_numpy(layer.strength)) < 1]
         if left:
             text = f"training stopped before the constraint was complete, strength is below 1 in {', '.join(left)}"
             warnings.warn(f"{text}: train for all epochs, or end schedule.strength earlier", stacklevel=2)
         self._measure_batch_norm()
 
-    def _update_masks(self, progress: float) -> None:
+    def _shares(self, progress: float) -> list[tuple[dict[str, KernelState], float]]:
         """Without a sparsity of its own, every kernel keeps its number of zeros while they change places."""
         if not self._keeps_masks:
-            super()._update_masks(progress)
-            return
-        sync_state(self.model)
-        for _, _, state in self._kernels():
-            zeros = float(np.mean(ops.convert_to_numpy(state["mask"]) == 0))
-            state.variables["mask"].assign(global_masks([ops.convert_to_numpy(state.latent())], zeros)[0])
+            return super()._shares(progress)
+        return [({name: state}, self._kept_shares[name]) for name, _, state in self._kernels()]
 
     def summary(self) -> dict[str, float]:
         """What goes into the logs."""
@@ -289,6 +294,19 @@ class ConstrainedTraining(GlobalPruning):
             names = [path for path, _ in governed]
             raise HwcmpError(f"layers must name governed layers, {names}. Received: layers={self._patterns}")
         return moved
+
+
+def _zero(kernels: dict[str, KernelState], share: float, store: bool) -> None:
+    """Zeroes the share of least magnitude among the kernels: for good by masks of that very count, or by a threshold."""
+    latent = [ops.convert_to_numpy(state.latent()) for state in kernels.values()]
+    threshold = 0.0 if store else global_threshold(latent, share)
+    masks = global_masks(latent, share) if store else [np.ones_like(weights) for weights in latent]
+    for (name, state), mask, weights in zip(kernels.items(), masks, latent, strict=True):
+        state.variables["mask"].assign(mask)
+        state.variables["threshold"].assign(threshold)
+        if not np.any(mask * (np.abs(weights) > threshold)):
+            text = f"the global threshold leaves no weight in {name!r} at sparsity {share:.3f}"
+            warnings.warn(f"{text}: lower the sparsity or leave the layer unwrapped (rule None)", stacklevel=2)
 
 
 def _weights_of(layer: CompressedLayer, state: KernelState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

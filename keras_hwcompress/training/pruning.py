@@ -7,6 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 
+def global_threshold(kernels: Sequence[np.ndarray], sparsity: float) -> float:
+    """The magnitude up to which the share `sparsity` of all weights together lies (more if magnitudes tie); 0 for none.
+
+    Args:
+        kernels: float arrays of any shape.
+        sparsity: share in [0, 1].
+
+    >>> float(global_threshold([np.array([0.25, -3.0]), np.array([0.2, 0.5])], 0.5))
+    0.25
+    """
+    return _threshold(_magnitudes(kernels), sparsity)
+
+
 def global_masks(kernels: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray]:
     """Masks that zero the share `sparsity` of least magnitude among all kernels together.
 
@@ -23,14 +36,23 @@ def global_masks(kernels: Sequence[np.ndarray], sparsity: float) -> list[np.ndar
     >>> [mask.tolist() for mask in global_masks([np.array([0.1, -3.0]), np.array([0.2, 0.5])], 0.5)]
     [[0.0, 1.0], [0.0, 1.0]]
     """
-    magnitudes = np.concatenate([np.abs(kernel, dtype=np.float32).ravel() for kernel in kernels])
+    magnitudes = _magnitudes(kernels)
     zeros = round(sparsity * magnitudes.size)
     keep = np.ones(magnitudes.size, np.float32)
     if zeros:
-        threshold = np.partition(magnitudes, zeros - 1)[zeros - 1]
+        threshold = _threshold(magnitudes, sparsity)
         below = magnitudes < threshold
         keep[below] = 0
         ties = np.flatnonzero(magnitudes == threshold)
         keep[ties[: zeros - np.count_nonzero(below)]] = 0
     parts = np.split(keep, np.cumsum([kernel.size for kernel in kernels])[:-1])
     return [part.reshape(kernel.shape) for part, kernel in zip(parts, kernels, strict=True)]
+
+
+def _magnitudes(kernels: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.abs(kernel, dtype=np.float32).ravel() for kernel in kernels])
+
+
+def _threshold(magnitudes: np.ndarray, sparsity: float) -> np.float32:
+    zeros = round(sparsity * magnitudes.size)
+    return np.partition(magnitudes, zeros - 1)[zeros - 1] if zeros else np.float32(0)
