@@ -8,7 +8,7 @@ one learned magnitude per sign and layer, plain straight-through gradients); pru
 threshold to S percent zeros, int8 values); constrained-S (all layers but the first and the classifier on {-s, 0, +s}, S
 percent zeros among these); constrained-all-S (every layer); layerwise-S (S percent zeros under one threshold, then greedy,
 at most two points lost on held-out data before the last fine-tuning; three on CIFAR-10, whose base networks know these
-data: the float arm itself loses 1.2 points there; the first stage of ResNet-8 is left alone).
+data: the float arm itself loses 1.2 points there). Grids: one learned scale per layer; on CIFAR-10 in closed form per channel.
 
 A fold counts as a seed; all arms of a fold start from one base network. Accuracy is that of the int8 model on the test
 fold, by the generated C (float: of the float model). Every exported model is run on a few test samples as a host library
@@ -113,7 +113,8 @@ def constrained(sparsity: float, everything: bool = False) -> Arm:
     """All layers, or all but those that the uniform baselines spare, too."""
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
-        callback = hwc.callbacks.ConstrainedTraining(sparsity=sparsity, batch_norm_data=fold.x[:2000])
+        grid = {"scale": task.scale, "per": task.per}
+        callback = hwc.callbacks.ConstrainedTraining(sparsity=sparsity, batch_norm_data=fold.x[:2000], **grid)
         spared = () if everything else task.unconstrained
         model = hwc.wrap(base, [*((name, None) for name in spared), ("*", callback.rule)])
         layers = " ".join(("all but", *spared)) if spared else "all"
@@ -127,16 +128,12 @@ def layerwise(sparsity: float) -> Arm:
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
         with tempfile.TemporaryDirectory(prefix="hwcmp-") as folder:
-            ranked = hwc.search.layer_significance(base, sparsity=sparsity).order
-            order = [path for path in ranked if path not in task.frozen][: task.tried]
-            model = _copy(base)
-            for name in task.frozen:
-                model.get_layer(name).trainable = False
+            order = hwc.search.layer_significance(base, sparsity=sparsity).order[: task.tried]
             result = hwc.compress_layerwise(
-                model, lambda model, epochs, callbacks: train(task, fold, model, epochs, callbacks),
+                base, lambda model, epochs, callbacks: train(task, fold, model, epochs, callbacks),
                 validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=task.max_drop,
                 prune_epochs=task.prune_epochs, epochs=task.step_epochs, finetune_epochs=task.finetune_epochs,
-                layers=order if task.frozen else None, order=order, group=task.group, scale=task.scale, per=task.per,
+                order=order, group=task.group, scale=task.scale, per=task.per,
                 batch_norm_data=fold.x[:2000], folder=folder, seed=seed, verbose=0,
             )  # fmt: skip
         epochs = task.prune_epochs + task.step_epochs * len(result.steps) + task.finetune_epochs
@@ -145,14 +142,30 @@ def layerwise(sparsity: float) -> Arm:
     return run
 
 
-def arms_of(task: Task) -> dict[str, Arm]:
-    """The arms by name; int8 is the float arm converted."""
-    arms: dict[str, Arm] = {"float": train_float, "twn": uniform(hwc.Nary(3, per="layer")), "ttq": uniform(TtqStyle()),
-                            "ternary": uniform(hwc.Nary(3))}  # fmt: skip
-    everything = functools.partial(constrained, everything=True)
-    for kind, make in (("prune", pruned), ("constrained", constrained), ("constrained-all", everything), ("layerwise", layerwise)):
-        arms |= {f"{kind}-{round(100 * sparsity)}": make(sparsity) for sparsity in task.sparsities}
-    return arms
+PLAIN: dict[str, Arm] = {"float": train_float, "twn": uniform(hwc.Nary(3, per="layer")), "ttq": uniform(TtqStyle()),
+                         "ternary": uniform(hwc.Nary(3))}  # fmt: skip
+AT_A_SPARSITY: dict[str, Callable[[float], Arm]] = {
+    "prune": pruned, "constrained": constrained, "constrained-all": functools.partial(constrained, everything=True),
+    "layerwise": layerwise}  # fmt: skip
+
+
+def arm_of(name: str) -> Arm:
+    """The arm of that name, such as "twn" or "layerwise-90"; int8 is no arm but the float arm converted.
+
+    Raises:
+        argparse.ArgumentTypeError: no such arm.
+    """
+    kind, _, percent = name.rpartition("-")
+    if name in PLAIN:
+        return PLAIN[name]
+    if kind not in AT_A_SPARSITY or not percent.isdigit() or int(percent) >= 100:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(PLAIN)}, or one of {', '.join(AT_A_SPARSITY)} with -PERCENT. Received: {name}")
+    return AT_A_SPARSITY[kind](int(percent) / 100)
+
+
+def _arm_name(name: str) -> str:
+    arm_of(name)
+    return name
 
 
 def convert(model: keras.Model, fold: Fold) -> tuple[bytes, ConversionReport]:
@@ -224,7 +237,7 @@ def run_fold(task: Task, number: int, wanted: Sequence[str], results: Results, b
             return
         print(f"{task.name} fold {number} {arm}", flush=True)
         keras.utils.set_random_seed(100 + number)
-        train_arm = functools.partial(arms_of(task)[arm], base, task, fold, 1000 * (number + 1))
+        train_arm = functools.partial(arm_of(arm), base, task, fold, 1000 * (number + 1))
         model, layers, epochs = _kept(f"{task.name}-{number}-{arm}", options.models, train_arm)
         try:
             measured = row_of(model, fold)
@@ -265,7 +278,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=["digits"], help="default: digits")
-    parser.add_argument("--arms", nargs="+", default=None, help="arms by name, such as layerwise-90 (default: all)")
+    parser.add_argument("--arms", nargs="+", type=_arm_name, default=None, help="arms by name, such as layerwise-90 (default: the task's)")
     parser.add_argument("--folds", nargs="+", type=int, default=None, help="folds or seeds (default: all)")
     parser.add_argument("--data", type=Path, default=None, help="folder with fsdd.npz and cifar10.npz")
     parser.add_argument("--checkpoints", type=Path, default=None, help="folder with the base checkpoints of resnet8")
@@ -284,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tasks = [smoke(TASKS[name]) if options.smoke else TASKS[name] for name in options.tasks]
     tasks = [task if options.epochs is None else dataclasses.replace(task, epochs=options.epochs) for task in tasks]
     for task in tasks:
-        wanted = list(arms_of(task)) if options.arms is None else [arm for arm in options.arms if arm in arms_of(task)]
+        wanted = task.arms if options.arms is None else options.arms
         for number in task.folds if options.folds is None else options.folds:
             try:
                 run_fold(task, number, wanted, results, budget, options)
@@ -292,8 +305,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"{task.name}: {error}", flush=True)
                 break
     for task in tasks:
-        names = list(arms_of(task))
-        Console(width=140).print(show(task, results, [names[0], "int8", *names[1:]]))
+        found = dict.fromkeys(row["arm"] for row in results.rows if row["task"] == task.name)
+        Console(width=140).print(show(task, results, list(dict.fromkeys(["float", "int8", *task.arms, *found]))))
 
 
 if __name__ == "__main__":

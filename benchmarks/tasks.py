@@ -47,11 +47,11 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task. base: the network that the arms of a fold start from. epochs: per arm, the same for every arm.
+    """A task. base: the network that the arms of a fold start from. epochs: per arm, the same for every arm. arms: by name.
 
     prune_epochs, step_epochs, group, tried: how the layer-wise arm divides as many epochs: pruning, then attempts with
-    `group` layers each, for the `tried` least significant layers, then finetune_epochs; the `frozen` layers are left
-    alone, to save time. max_drop: its bound. scale, per: of its grids. unconstrained: layers
+    `group` layers each, for the `tried` least significant layers, then finetune_epochs. max_drop: its bound. scale, per:
+    of the grids of the constrained and layer-wise arms. unconstrained: layers
     that the uniform baselines (TWN, TTQ-style) and the arm constrained-S leave in int8, as is usual for low-bit networks.
     augments: whether images are flipped and shifted. jit: compile the training step with XLA, which on a CPU makes
     recurrent layers three times faster and depthwise convolutions five times slower.
@@ -67,14 +67,13 @@ class Task:
     step_epochs: int
     rate: float
     batch: int
-    sparsities: tuple[float, ...]
+    arms: tuple[str, ...]
     unconstrained: tuple[str, ...]
     augments: bool = False
     group: int = 1
     tried: int | None = None
     finetune_epochs: int = 0
     max_drop: float = 0.02
-    frozen: tuple[str, ...] = ()
     scale: str = "learned"
     per: str = "layer"
     jit: bool | str = "auto"
@@ -258,21 +257,24 @@ def _checkpoint(fold: Fold, seed: int, task: Task, checkpoints: Path | None) -> 
     return keras.models.load_model(path, compile=False)
 
 
-_FIRST_STAGE = ("conv2d", "batch_normalization", "conv2d_1", "batch_normalization_1", "conv2d_2", "batch_normalization_2")
+_PLAIN = ("float", "twn", "ttq")
 TASKS = {
     "digits": Task("digits", tuple(range(5)), _load_digits, _trained_base(digits.build_network), 40, 40, 4, 14, 2e-3, 32,
-                   (0.8, 0.85, 0.9, 0.95), ("first", "classifier"), tried=2, finetune_epochs=8),
-    "fsdd": Task("fsdd", tuple(range(5)), _load_images, _trained_base(build_ds_cnn), 10, 16, 2, 5, 2e-3, 20,
-                 (0.7, 0.8, 0.9), ("first", "classifier"), jit=False, group=4, tried=8, finetune_epochs=4),
-    "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 60, 8, 36, 3e-3, 50,
-                     (0.7, 0.8, 0.9), ("classifier",), jit=True, tried=1, finetune_epochs=16),
-    "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 3, 1e-3, 128, (0.5, 0.6, 0.85),
-                    ("conv2d", "conv2d_5", "conv2d_8", "dense"), augments=True, group=4, tried=4, max_drop=0.03,
-                    frozen=_FIRST_STAGE, scale="closed-form", per="channel"),
+                   (*_PLAIN, "prune-80", "prune-90", "constrained-85", "constrained-90", "constrained-95", "layerwise-85",
+                    "layerwise-90", "layerwise-95"), ("first", "classifier"), tried=2, finetune_epochs=8),
+    "fsdd": Task("fsdd", tuple(range(5)), _load_images, _trained_base(build_ds_cnn), 10, 24, 4, 6, 2e-3, 20,
+                 (*_PLAIN, "prune-80", "constrained-all-80", "constrained-all-90", "layerwise-80", "layerwise-90"),
+                 ("first", "classifier"), jit=False, group=4, tried=8, finetune_epochs=8),
+    "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 150, 15, 90, 3e-3, 50,
+                     (*_PLAIN, "prune-80", "constrained-all-80", "constrained-all-90", "layerwise-80"), ("classifier",),
+                     jit=True, tried=1, finetune_epochs=45),
+    "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 5, 1e-3, 128,
+                    ("float", "ternary", "constrained-85", "layerwise-55"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
+                    augments=True, group=4, tried=4, max_drop=0.03, scale="closed-form", per="channel"),
 }  # fmt: skip
 
 
 def smoke(task: Task) -> Task:
     """The same task with one epoch of everything, to prove that it runs."""
     return replace(task, base_epochs=min(task.base_epochs, 1), epochs=1, prune_epochs=1, step_epochs=1,
-                   finetune_epochs=0, sparsities=task.sparsities[:1])  # fmt: skip
+                   finetune_epochs=0)  # fmt: skip
