@@ -8,12 +8,14 @@
     tflite = converter.convert()
     hwc.generate_project(tflite, "firmware", board="mps2-an386", name="digits")
 
-Names are imported on first use, so that the parts that need neither Keras nor TensorFlow load neither.
+Names are imported on first use, so that the parts that need neither Keras nor TensorFlow load neither. Where Keras is
+imported already, the wrapper and the rules are registered with it, so that `keras.models.load_model` finds them.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
@@ -53,3 +55,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_PUBLIC, *_SUBPACKAGES, *_MODULES])
+
+
+if "keras" in sys.modules:
+    importlib.import_module("keras_hwcompress.training")

@@ -105,6 +105,15 @@ def test_state_is_derived_from_the_weights_of_the_model_and_not_from_those_of_a_
     assert np.allclose(ops.convert_to_numpy(state["scale"]).ravel(), expected, atol=1e-6)
 
 
+def test_a_saved_model_is_loaded_after_the_two_imports_alone(tmp_path):
+    wrap(sequential(), Nary(3)).save(tmp_path / "m.keras")
+    root = str(Path(__file__).resolve().parents[1])
+    code = "import sys, keras, keras_hwcompress; print(type(keras.models.load_model(sys.argv[1]).get_layer('head')).__name__)"
+    command = [sys.executable, "-c", code, str(tmp_path / "m.keras")]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "CompressedLayer", done.stderr
+
+
 def test_a_rule_of_ones_own_needs_one_method_and_works_everywhere(tmp_path):
     result = trained(wrap(functional(), Halves()))
     result.save(tmp_path / "m.keras")
