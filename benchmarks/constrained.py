@@ -10,7 +10,8 @@ percent zeros among these); constrained-all-S (every layer); layerwise-S (S perc
 at most two points lost on held-out data before the last fine-tuning; three on CIFAR-10, whose base networks know these
 data: the float arm itself loses 1.2 points there). Grids: one learned scale per layer; on CIFAR-10 in closed form per channel.
 
-A fold counts as a seed; all arms of a fold start from one base network. Accuracy is that of the int8 model on the test
+A fold counts as a seed; all arms of a fold start from one base network. On CIFAR-10 the compressed arms are distilled from
+that network (temperature 2, share 0.7), whose own training goes on as the float arm without. Accuracy is that of the int8 model on the test
 fold, by the generated C (float: of the float model). Every exported model is run on a few test samples as a host library
 and on an emulated Cortex-M4, too; an output that differs from the oracle's fails the arm. Formats are chosen for the
 fewest bytes of weights. Rows are written as they finish and never recomputed; a row that is not there prints "not run".
@@ -26,6 +27,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -82,6 +84,10 @@ def _copy(base: keras.Model) -> keras.Model:
     return model
 
 
+def _train(base: keras.Model, task: Task, fold: Fold, model: keras.Model, epochs: int, callbacks: Sequence[Any] = ()) -> keras.Model:
+    return train(task, fold, model, epochs, callbacks, teacher=base if task.distils else None)
+
+
 def train_float(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
     """More epochs of the base network."""
     return train(task, fold, _copy(base), task.epochs), "", task.epochs
@@ -92,7 +98,7 @@ def uniform(rule: Rule) -> Arm:
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
         model = hwc.wrap(base, [*((name, None) for name in task.unconstrained), ("*", rule)])
-        train(task, fold, model, task.epochs)
+        _train(base, task, fold, model, task.epochs)
         hwc.training.reestimate_batch_norm(model, fold.x[:2000])
         return model, "all but " + " ".join(task.unconstrained), task.epochs
 
@@ -104,7 +110,7 @@ def pruned(sparsity: float) -> Arm:
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
         callback = hwc.callbacks.GlobalPruning(sparsity)
-        return train(task, fold, hwc.wrap(base, callback.rule), task.epochs, [callback]), "", task.epochs
+        return _train(base, task, fold, hwc.wrap(base, callback.rule), task.epochs, [callback]), "", task.epochs
 
     return run
 
@@ -118,7 +124,7 @@ def constrained(sparsity: float, everything: bool = False) -> Arm:
         spared = () if everything else task.unconstrained
         model = hwc.wrap(base, [*((name, None) for name in spared), ("*", callback.rule)])
         layers = " ".join(("all but", *spared)) if spared else "all"
-        return train(task, fold, model, task.epochs, [callback]), layers, task.epochs
+        return _train(base, task, fold, model, task.epochs, [callback]), layers, task.epochs
 
     return run
 
@@ -130,7 +136,7 @@ def layerwise(sparsity: float) -> Arm:
         with tempfile.TemporaryDirectory(prefix="hwcmp-") as folder:
             order = hwc.search.layer_significance(base, sparsity=sparsity).order[: task.tried]
             result = hwc.compress_layerwise(
-                base, lambda model, epochs, callbacks: train(task, fold, model, epochs, callbacks),
+                base, lambda model, epochs, callbacks: _train(base, task, fold, model, epochs, callbacks),
                 validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=task.max_drop,
                 prune_epochs=task.prune_epochs, epochs=task.step_epochs, finetune_epochs=task.finetune_epochs,
                 order=order, group=task.group, scale=task.scale, per=task.per,
