@@ -139,7 +139,7 @@ def layerwise(sparsity: float) -> Arm:
                 base, lambda model, epochs, callbacks: _train(base, task, fold, model, epochs, callbacks),
                 validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=task.max_drop,
                 prune_epochs=task.prune_epochs, epochs=task.step_epochs, finetune_epochs=task.finetune_epochs,
-                order=order, group=task.group, scale=task.scale, per=task.per,
+                order=order, group=task.group, ramp=hwc.callbacks.Ramp(0.0, task.ramp_end, "cosine"), scale=task.scale, per=task.per,
                 batch_norm_data=fold.x[:2000], folder=folder, seed=seed, verbose=0,
             )  # fmt: skip
         epochs = task.prune_epochs + task.step_epochs * len(result.steps) + task.finetune_epochs

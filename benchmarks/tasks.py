@@ -55,8 +55,9 @@ class Task:
     """A task. base: the network that the arms of a fold start from. epochs: per arm, the same for every arm. arms: by name.
 
     prune_epochs, step_epochs, group, tried: how the layer-wise arm divides as many epochs: pruning, then attempts with
-    `group` layers each, for the `tried` least significant layers, then finetune_epochs. max_drop: its bound. scale, per:
-    of the grids of the constrained and layer-wise arms. unconstrained: layers
+    `group` layers each, for the `tried` least significant layers, then finetune_epochs. max_drop: its bound. ramp_end: the
+    share of an attempt after which the grid is on. scale, per: of the grids of the constrained and layer-wise arms.
+    unconstrained: layers
     that the uniform baselines (TWN, TTQ-style) and the arm constrained-S leave in int8, as is usual for low-bit networks.
     augments: whether images are flipped and shifted. distils: whether the compressed arms learn from the base network's
     answers, too; the float arm, which starts as that network, does not. jit: compile the training step with XLA, which on a CPU makes
@@ -81,6 +82,7 @@ class Task:
     tried: int | None = None
     finetune_epochs: int = 0
     max_drop: float = 0.02
+    ramp_end: float = 0.25
     scale: str = "learned"
     per: str = "layer"
     jit: bool | str = "auto"
@@ -290,8 +292,8 @@ TASKS = {
                      (*_PLAIN, "prune-80", "constrained-all-80", "constrained-all-90", "layerwise-80"), ("classifier",),
                      jit=True, tried=1, finetune_epochs=45),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 5, 1e-3, 128,
-                    ("float", "ternary", "constrained-85", "layerwise-55"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
-                    augments=True, distils=True, group=4, tried=4, max_drop=0.03, scale="closed-form", per="channel"),
+                    ("float", "ternary", "constrained-85", "layerwise-45"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
+                    augments=True, distils=True, group=4, tried=4, max_drop=0.03, ramp_end=0.05, scale="closed-form", per="channel"),
 }  # fmt: skip
 
 
