@@ -286,7 +286,7 @@ TASKS = {
                    (*_PLAIN, "prune-80", "prune-90", "constrained-85", "constrained-90", "constrained-95", "layerwise-85",
                     "layerwise-90", "layerwise-95"), ("first", "classifier"), tried=2, finetune_epochs=8),
     "fsdd": Task("fsdd", tuple(range(5)), _load_images, _trained_base(build_ds_cnn), 10, 24, 4, 6, 2e-3, 20,
-                 (*_PLAIN, "prune-80", "constrained-all-80", "constrained-all-90", "layerwise-80", "layerwise-90"),
+                 (*_PLAIN, "prune-80", "constrained-all-80", "layerwise-60", "layerwise-70", "layerwise-80"),
                  ("first", "classifier"), jit=False, group=4, tried=8, finetune_epochs=8),
     "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 150, 15, 90, 3e-3, 50,
                      (*_PLAIN, "prune-80", "constrained-all-80", "constrained-all-90", "layerwise-80"), ("classifier",),
