@@ -145,7 +145,8 @@ def train(
         keras.losses.SparseCategoricalCrossentropy(from_logits=True) if teacher is None else distillation_loss,
         jit_compile=task.jit,
     )
-    options = {"epochs": epochs, "verbose": 0, "callbacks": list(callbacks)}
+    lines = 2 if task.augments else 0  # of progress: epochs of images take most of a minute
+    options = {"epochs": epochs, "verbose": lines, "callbacks": list(callbacks)}
     if task.augments:
         seed = int(np.random.randint(2**31))  # follows from the seed that the caller has set for Keras
         model.fit(FlippedAndShifted(fold.x, fold.y, task.batch, seed, teacher=teacher), **options)
