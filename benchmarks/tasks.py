@@ -290,7 +290,7 @@ TASKS = {
                  (*_PLAIN, "prune-80", "constrained-all-80", "layerwise-60", "layerwise-70", "layerwise-80"),
                  ("first", "classifier"), jit=False, group=4, tried=8, finetune_epochs=8),
     "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 150, 15, 90, 3e-3, 50,
-                     (*_PLAIN, "prune-80", "constrained-all-80", "constrained-all-90", "layerwise-80"), ("classifier",),
+                     (*_PLAIN, "prune-80", "constrained-all-60", "constrained-all-70", "constrained-all-80", "layerwise-80"), ("classifier",),
                      jit=True, tried=1, finetune_epochs=45),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 5, 1e-3, 128,
                     ("float", "ternary", "constrained-85", "layerwise-45"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),

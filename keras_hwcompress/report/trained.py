@@ -10,7 +10,7 @@ _Row = Mapping[str, str]
 BOUND = -1.0  # points of accuracy, against the float arm of the same folds
 _TITLES = {"digits": "digits, CNN", "fsdd": "FSDD, DS-CNN", "fsdd_gru": "FSDD, GRU(32)", "resnet8": "CIFAR-10 (JPEG copies), ResNet-8"}
 _PUBLISHED = {"digits": "77x", "fsdd": "77x", "fsdd_gru": "95x", "resnet8": "77x"}
-_KINDS = ("int8", "twn", "ttq", "prune", "constrained", "layerwise")
+_KINDS = ("int8", "twn", "ttq", "ternary", "prune", "constrained", "layerwise")
 _HEADINGS = ("task", "arm", "folds", "zeros", "accuracy", "minus float, points", "weight_bytes", "of int8", "smaller than fp32", "published",
              "insns", "flash_bytes", "mismatches")  # fmt: skip
 
