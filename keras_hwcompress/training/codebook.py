@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 import keras
 from keras import ops
 
-from keras_hwcompress.errors import HwcmpError
-from keras_hwcompress.formats.table import table
 from keras_hwcompress.training.quantizers import Tensor
-from keras_hwcompress.training.rules import Rule
+from keras_hwcompress.training.rules import Rule, check_levels, check_span, span_axes, span_shape
 
 if TYPE_CHECKING:
     from keras_hwcompress.training.state import KernelState
 
-_SPANS = ("channel", "layer")
 # Rounds of k-means that a new codebook gets; more move it by less than training does.
 _ROUNDS = 10
 
@@ -43,17 +40,13 @@ class Codebook(Rule):
     per: str = "channel"
 
     def __post_init__(self) -> None:
-        low, high = table().constants["MIN_LEVELS"], table().constants["MAX_LEVELS"]
-        if isinstance(self.levels, bool) or not isinstance(self.levels, int) or not low <= self.levels <= high:
-            raise HwcmpError(f"levels must be an integer in {low}..{high}. Received: levels={self.levels!r}")
-        if self.per not in _SPANS:
-            raise HwcmpError(f"per must be one of {_SPANS}. Received: per={self.per!r}")
+        check_levels(self.levels)
+        check_span(self.per)
 
     def build(self, state: KernelState) -> None:
         """Adds the codebook, shape (levels, *kernel shape with size 1 along the spanned axes)."""
-        axes = state.spec.axes if self.per == "channel" else tuple(range(len(state.shape)))
-        spans = tuple(1 if axis in axes else size for axis, size in enumerate(state.shape))
-        state.add("codebook", (self.levels, *spans), lambda weights: first_codebook(weights, self.levels, axes), trainable=True)
+        axes, shape = span_axes(state, self.per), (self.levels, *span_shape(state, self.per))
+        state.add("codebook", shape, lambda weights: first_codebook(weights, self.levels, axes), trainable=True)
 
     def constrain(self, weights: Tensor, state: KernelState) -> Tensor:
         """The nearest level of each weight."""

@@ -17,7 +17,9 @@ def global_threshold(kernels: Sequence[np.ndarray], sparsity: float) -> float:
     >>> float(global_threshold([np.array([0.25, -3.0]), np.array([0.2, 0.5])], 0.5))
     0.25
     """
-    return _threshold(_magnitudes(kernels), sparsity)
+    magnitudes = _magnitudes(kernels)
+    zeros = round(sparsity * magnitudes.size)
+    return _smallest(magnitudes, zeros) if zeros else 0.0
 
 
 def global_masks(kernels: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray]:
@@ -40,7 +42,7 @@ def global_masks(kernels: Sequence[np.ndarray], sparsity: float) -> list[np.ndar
     zeros = round(sparsity * magnitudes.size)
     keep = np.ones(magnitudes.size, np.float32)
     if zeros:
-        threshold = _threshold(magnitudes, sparsity)
+        threshold = _smallest(magnitudes, zeros)
         below = magnitudes < threshold
         keep[below] = 0
         ties = np.flatnonzero(magnitudes == threshold)
@@ -53,6 +55,6 @@ def _magnitudes(kernels: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.abs(kernel, dtype=np.float32).ravel() for kernel in kernels])
 
 
-def _threshold(magnitudes: np.ndarray, sparsity: float) -> np.float32:
-    zeros = round(sparsity * magnitudes.size)
-    return np.partition(magnitudes, zeros - 1)[zeros - 1] if zeros else np.float32(0)
+def _smallest(magnitudes: np.ndarray, count: int) -> np.float32:
+    """The largest of the `count` smallest magnitudes."""
+    return np.partition(magnitudes, count - 1)[count - 1]

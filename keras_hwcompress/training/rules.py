@@ -90,13 +90,10 @@ class Nary(Rule):
     sparsity: float | str | None = None
 
     def __post_init__(self) -> None:
-        low, high = table().constants["MIN_LEVELS"], table().constants["MAX_LEVELS"]
-        if isinstance(self.levels, bool) or not isinstance(self.levels, int) or not low <= self.levels <= high:
-            raise HwcmpError(f"levels must be an integer in {low}..{high}. Received: levels={self.levels!r}")
+        check_levels(self.levels)
         if self.scale not in _SCALES:
             raise HwcmpError(f"scale must be one of {_SCALES}. Received: scale={self.scale!r}")
-        if self.per not in _SPANS:
-            raise HwcmpError(f"per must be one of {_SPANS}. Received: per={self.per!r}")
+        check_span(self.per)
         if self.sparsity is not None and self.sparsity != SCHEDULED:
             if self.levels != 3:
                 raise HwcmpError(f"sparsity needs levels=3, whose only zero it places. Received: levels={self.levels}")
@@ -117,7 +114,7 @@ class Nary(Rule):
         add_mask(state, self.sparsity)
         state.add("codebook", grid.shape, lambda _: ops.convert_to_tensor(grid))
         if self.scale == "learned":
-            shape = self._scale_shape(state)
+            shape = span_shape(state, self.per)
             state.add("scale", shape, lambda weights: ops.maximum(self._closed_form(weights, state), 1e-6))
             state.add("scale_log", shape, lambda _: ops.zeros(shape), trainable=True)
 
@@ -130,13 +127,6 @@ class Nary(Rule):
         """The distance s of neighbouring levels, float32, one per channel or layer; the spanned axes have size 1."""
         return self._learned_scale(state) if self.scale == "learned" else self._closed_form(weights, state)
 
-    def _axes(self, state: KernelState) -> tuple[int, ...]:
-        return state.spec.axes if self.per == "channel" else tuple(range(len(state.shape)))
-
-    def _scale_shape(self, state: KernelState) -> tuple[int, ...]:
-        axes = self._axes(state)
-        return tuple(1 if axis in axes else size for axis, size in enumerate(state.shape))
-
     def _level(self, weights: Tensor, scale: Tensor, state: KernelState) -> Tensor:
         """Ternary levels by threshold unless the scale is learned without a target share; otherwise the nearest."""
         learned = self.scale == "learned"
@@ -148,10 +138,10 @@ class Nary(Rule):
     def _threshold(self, weights: Tensor, state: KernelState) -> Tensor:
         if self.sparsity is not None:
             return ops.zeros(())
-        return quantizers.ternary_threshold(weights, present_mask(weights, state), self._axes(state))
+        return quantizers.ternary_threshold(weights, present_mask(weights, state), span_axes(state, self.per))
 
     def _closed_form(self, weights: Tensor, state: KernelState) -> Tensor:
-        mask, axes = present_mask(weights, state), self._axes(state)
+        mask, axes = present_mask(weights, state), span_axes(state, self.per)
         if self.levels != 3:
             return quantizers.fit_scale(weights, mask, state["codebook"], axes)
         level = quantizers.ternary_level(weights, self._threshold(weights, state)) * mask
@@ -162,7 +152,7 @@ class Nary(Rule):
 
         A logarithm keeps the scale positive, and weight decay pulls it to its start instead of to zero.
         """
-        spanned = math.prod(state.shape) / math.prod(self._scale_shape(state))
+        spanned = math.prod(state.shape) / math.prod(span_shape(state, self.per))
         factor = 1.0 / math.sqrt(spanned * (self.levels - 1) / 2)
         log = state["scale_log"]
         fixed = ops.stop_gradient(log)
@@ -220,6 +210,38 @@ def present_mask(weights: Tensor, state: KernelState) -> Tensor:
     if "threshold" not in state.variables:
         return state["mask"]
     return state["mask"] * ops.cast(ops.abs(weights) > state["threshold"], "float32")
+
+
+def span_axes(state: KernelState, per: str) -> tuple[int, ...]:
+    """The axes of a kernel that one scale or codebook spans, per "channel" or "layer"."""
+    return state.spec.axes if per == "channel" else tuple(range(len(state.shape)))
+
+
+def span_shape(state: KernelState, per: str) -> tuple[int, ...]:
+    """The shape of one value for each span: the kernel's, with size 1 along the spanned axes."""
+    axes = span_axes(state, per)
+    return tuple(1 if axis in axes else size for axis, size in enumerate(state.shape))
+
+
+def check_levels(levels: Any) -> None:
+    """Refuses a number of levels that no weight format holds.
+
+    Raises:
+        HwcmpError: naming the range.
+    """
+    low, high = table().constants["MIN_LEVELS"], table().constants["MAX_LEVELS"]
+    if isinstance(levels, bool) or not isinstance(levels, int) or not low <= levels <= high:
+        raise HwcmpError(f"levels must be an integer in {low}..{high}. Received: levels={levels!r}")
+
+
+def check_span(per: Any) -> None:
+    """Refuses what names no span.
+
+    Raises:
+        HwcmpError: naming the spans.
+    """
+    if per not in _SPANS:
+        raise HwcmpError(f"per must be one of {_SPANS}. Received: per={per!r}")
 
 
 def check_share(name: str, value: Any) -> None:
