@@ -11,10 +11,11 @@ at most two points lost on held-out data before the last fine-tuning; three on C
 data: the float arm itself loses 1.2 points there). Grids: one learned scale per layer; on CIFAR-10 in closed form per channel.
 
 A fold counts as a seed; all arms of a fold start from one base network. On CIFAR-10 the compressed arms are distilled from
-that network (temperature 2, share 0.7), whose own training goes on as the float arm without. Accuracy is that of the int8 model on the test
-fold, by the generated C (float: of the float model). Every exported model is run on a few test samples as a host library
-and on an emulated Cortex-M4, too; an output that differs from the oracle's fails the arm. Formats are chosen for the
-fewest bytes of weights. Rows are written as they finish and never recomputed; a row that is not there prints "not run".
+that network (temperature 2, share 0.7), whose own training goes on as the float arm without. Accuracy is that of the int8
+model on the test fold, by the generated C (float: of the float model). Every exported model is run on a few test samples as
+a host library and on an emulated Cortex-M4, too; an output that differs from the oracle's fails the arm. Formats are chosen
+for the fewest bytes of weights. Rows are written as they finish and never recomputed; a row that is not there prints "not
+run".
 """
 
 from __future__ import annotations

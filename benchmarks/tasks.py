@@ -57,11 +57,10 @@ class Task:
     prune_epochs, step_epochs, group, tried: how the layer-wise arm divides as many epochs: pruning, then attempts with
     `group` layers each, for the `tried` least significant layers, then finetune_epochs. max_drop: its bound. ramp_end: the
     share of an attempt after which the grid is on. scale, per: of the grids of the constrained and layer-wise arms.
-    unconstrained: layers
-    that the uniform baselines (TWN, TTQ-style) and the arm constrained-S leave in int8, as is usual for low-bit networks.
-    augments: whether images are flipped and shifted. distils: whether the compressed arms learn from the base network's
-    answers, too; the float arm, which starts as that network, does not. jit: compile the training step with XLA, which on a CPU makes
-    recurrent layers three times faster and depthwise convolutions five times slower.
+    unconstrained: layers that the uniform baselines (TWN, TTQ-style) and the arm constrained-S leave in int8, as is usual
+    for low-bit networks. augments: whether images are flipped and shifted. distils: whether the compressed arms learn from
+    the base network's answers, too; the float arm, which starts as that network, does not. jit: compile the training step
+    with XLA, which on a CPU makes recurrent layers three times faster and depthwise convolutions five times slower.
     """
 
     name: str
@@ -300,5 +299,4 @@ TASKS = {
 
 def smoke(task: Task) -> Task:
     """The same task with one epoch of everything, to prove that it runs."""
-    return replace(task, base_epochs=min(task.base_epochs, 1), epochs=1, prune_epochs=1, step_epochs=1,
-                   finetune_epochs=0)  # fmt: skip
+    return replace(task, base_epochs=min(task.base_epochs, 1), epochs=1, prune_epochs=1, step_epochs=1, finetune_epochs=0)
