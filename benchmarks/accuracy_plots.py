@@ -16,7 +16,7 @@ from common import RESULTS
 
 from keras_hwcompress.report.trained import Arm, arms_of
 
-_KINDS = ("int8", "twn", "ttq", "ternary", "prune", "constrained", "constrained-all", "layerwise")
+_KINDS = ("int8", "twn", "ttq", "ternary", "prune", "constrained", "constrained-all", "layerwise", "layerwise5")
 
 
 def plot_accuracy(rows: Sequence[dict[str, str]], folder: Path = RESULTS) -> Path:

@@ -8,7 +8,8 @@ one learned magnitude per sign and layer, plain straight-through gradients); pru
 threshold to S percent zeros, int8 values); constrained-S (all layers but the first and the classifier on {-s, 0, +s}, S
 percent zeros among these); constrained-all-S (every layer); layerwise-S (S percent zeros under one threshold, then greedy,
 at most two points lost on held-out data before the last fine-tuning; three on CIFAR-10, whose base networks know these
-data: the float arm itself loses 1.2 points there). Grids: one learned scale per layer; on CIFAR-10 in closed form per channel.
+data: the float arm itself loses 1.2 points there); layerwise5-S (the same on the grid {-2s, -s, 0, s, 2s}). Grids: one
+learned scale per layer; on CIFAR-10 in closed form per channel.
 
 A fold counts as a seed; all arms of a fold start from one base network. On CIFAR-10 the compressed arms are distilled from
 that network (temperature 2, share 0.7), whose own training goes on as the float arm without. Accuracy is that of the int8
@@ -130,7 +131,7 @@ def constrained(sparsity: float, everything: bool = False) -> Arm:
     return run
 
 
-def layerwise(sparsity: float) -> Arm:
+def layerwise(sparsity: float, levels: int = 3) -> Arm:
     """Greedy."""
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
@@ -138,7 +139,7 @@ def layerwise(sparsity: float) -> Arm:
             order = hwc.search.layer_significance(base, sparsity=sparsity).order[: task.tried]
             result = hwc.compress_layerwise(
                 base, lambda model, epochs, callbacks: _train(base, task, fold, model, epochs, callbacks),
-                validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=task.max_drop,
+                validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=task.max_drop, levels=levels,
                 prune_epochs=task.prune_epochs, epochs=task.step_epochs, finetune_epochs=task.finetune_epochs,
                 order=order, group=task.group, ramp=hwc.callbacks.Ramp(0.0, task.ramp_end, "cosine"), scale=task.scale, per=task.per,
                 batch_norm_data=fold.x[:2000], folder=folder, seed=seed, verbose=0,
@@ -153,7 +154,7 @@ PLAIN: dict[str, Arm] = {"float": train_float, "twn": uniform(hwc.Nary(3, per="l
                          "ternary": uniform(hwc.Nary(3))}  # fmt: skip
 AT_A_SPARSITY: dict[str, Callable[[float], Arm]] = {
     "prune": pruned, "constrained": constrained, "constrained-all": functools.partial(constrained, everything=True),
-    "layerwise": layerwise}  # fmt: skip
+    "layerwise": layerwise, "layerwise5": functools.partial(layerwise, levels=5)}  # fmt: skip
 
 
 def arm_of(name: str) -> Arm:
