@@ -37,7 +37,7 @@ from common import Budget, Results
 from keras import ops
 from rich.console import Console
 from rich.table import Table
-from tasks import TASKS, Fold, Task, accuracy, smoke, train
+from tasks import TASKS, Fold, Task, accuracy, as_shown, smoke, train
 
 import keras_hwcompress as hwc
 from keras_hwcompress.digits import quantize_images
@@ -101,7 +101,7 @@ def uniform(rule: Rule) -> Arm:
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
         model = hwc.wrap(base, [*((name, None) for name in task.unconstrained), ("*", rule)])
         _train(base, task, fold, model, task.epochs)
-        hwc.training.reestimate_batch_norm(model, fold.x[:2000])
+        hwc.training.reestimate_batch_norm(model, as_shown(task, fold))
         return model, "all but " + " ".join(task.unconstrained), task.epochs
 
     return run
@@ -122,7 +122,7 @@ def constrained(sparsity: float, everything: bool = False) -> Arm:
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
         grid = {"scale": task.scale, "per": task.per}
-        callback = hwc.callbacks.ConstrainedTraining(sparsity=sparsity, batch_norm_data=fold.x[:2000], **grid)
+        callback = hwc.callbacks.ConstrainedTraining(sparsity=sparsity, batch_norm_data=as_shown(task, fold), **grid)
         spared = () if everything else task.unconstrained
         model = hwc.wrap(base, [*((name, None) for name in spared), ("*", callback.rule)])
         layers = " ".join(("all but", *spared)) if spared else "all"
@@ -142,7 +142,7 @@ def layerwise(sparsity: float, levels: int = 3) -> Arm:
                 validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=task.max_drop, levels=levels,
                 prune_epochs=task.prune_epochs, epochs=task.step_epochs, finetune_epochs=task.finetune_epochs,
                 order=order, group=task.group, ramp=hwc.callbacks.Ramp(0.0, task.ramp_end, "cosine"), scale=task.scale, per=task.per,
-                batch_norm_data=fold.x[:2000], folder=folder, seed=seed, verbose=0,
+                batch_norm_data=as_shown(task, fold), folder=folder, seed=seed, verbose=0,
             )  # fmt: skip
         epochs = task.prune_epochs + task.step_epochs * len(result.steps) + task.finetune_epochs
         return result.model, " ".join(result.constrained) or "none", epochs

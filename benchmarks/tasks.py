@@ -120,6 +120,12 @@ class FlippedAndShifted(keras.utils.PyDataset):
         self._order = self._rng.permutation(len(self._x))
 
 
+def as_shown(task: Task, fold: Fold, count: int = 5000) -> np.ndarray:
+    """Training inputs as the training shows them, (up to `count`, ...): what BatchNormalization is to be re-estimated on."""
+    x, y = fold.x[:count], fold.y[:count]
+    return FlippedAndShifted(x, y, len(x), seed=0)[0][0] if task.augments else x
+
+
 def distillation_loss(labels: Any, logits: Any) -> Any:
     """Cross-entropy with the label (first column) and, softened by the temperature, with the teacher's logits (the others)."""
     teacher = ops.softmax(labels[:, 1:] / TEMPERATURE)
@@ -291,9 +297,9 @@ TASKS = {
     "fsdd_gru": Task("fsdd_gru", tuple(range(5)), _load_sequences, _trained_base(build_gru), 30, 150, 15, 90, 3e-3, 50,
                      (*_PLAIN, "prune-80", "constrained-all-60", "constrained-all-70", "constrained-all-80", "layerwise-80"), ("classifier",),
                      jit=True, tried=1, finetune_epochs=45),
-    "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 12, 1, 2, 1e-3, 128,
+    "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 5, 1e-3, 128,
                     ("float", "ternary", "constrained-85", "layerwise5-45"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
-                    augments=True, distils=True, group=3, tried=6, finetune_epochs=7, max_drop=0.03, ramp_end=0.1,
+                    augments=True, distils=True, group=6, tried=6, max_drop=0.03, ramp_end=0.05,
                     scale="closed-form", per="channel", jit=False),
 }  # fmt: skip
 

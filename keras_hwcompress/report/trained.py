@@ -10,7 +10,8 @@ _Row = Mapping[str, str]
 BOUND = -1.0  # points of accuracy, against the float arm of the same folds
 _TITLES = {"digits": "digits, CNN", "fsdd": "FSDD, DS-CNN", "fsdd_gru": "FSDD, GRU(32)", "resnet8": "CIFAR-10 (JPEG copies), ResNet-8"}
 _PUBLISHED = {"digits": "77x", "fsdd": "77x", "fsdd_gru": "95x", "resnet8": "77x"}
-_KINDS = ("int8", "twn", "ttq", "ternary", "prune", "constrained", "layerwise")
+_KINDS = ("int8", "twn", "ttq", "ternary", "prune", "constrained", "layerwise", "layerwise5")
+_FEW = 4  # so many arms of a task, or fewer, are all shown
 _HEADINGS = ("task", "arm", "folds", "zeros", "accuracy", "minus float, points", "weight_bytes", "of int8", "smaller than fp32", "published",
              "insns", "flash_bytes", "mismatches")  # fmt: skip
 
@@ -71,7 +72,7 @@ def constrained(rows: Sequence[_Row]) -> list[str]:
     table = [f"| {' | '.join(cells)} |" for cells in (_HEADINGS, ["---"] * len(_HEADINGS), *lines)]
     note = (
         'Means over folds (seeds for ResNet-8) of the generated int8 C code; differences to the float arm of the same fold with their standard error. For each '
-        "kind of arm: the smallest within one point of float. **Bold**: the smallest of all within one point. *Breaks*: the largest arm that is smaller still. "
+        "kind of arm: the smallest within one point of float (ResNet-8: all arms). **Bold**: the smallest of all within one point. *Breaks*: the largest arm that is smaller still. "
         "Numbers in names of arms are percent of zeros asked for. Published: the best ratios of Grimaldi et al., on other networks. Instructions and flash "
         "(whole image) on Cortex-M4; mismatches on host and in QEMU against the tflite-micro wheel."
     )
@@ -79,10 +80,12 @@ def constrained(rows: Sequence[_Row]) -> list[str]:
 
 
 def _shown(arms: Sequence[Arm]) -> list[tuple[Arm, str]]:
-    """Arms in the order of _KINDS with their marks; only arms that ran on most folds count."""
+    """Arms in the order of _KINDS (few: all of them, as they come) with their marks; only arms that ran on most folds count."""
     full = [arm for arm in arms if 2 * arm.folds > max(other.folds for other in arms)]
     within = [arm for arm in full if arm.against >= BOUND]
     best = min(within, key=lambda arm: arm.weight_bytes, default=None)
+    if len(full) <= _FEW:
+        return [(arm, "best" if arm is best else "") for arm in full]
     kinds = [[arm for arm in within if arm.name.split("-")[0] == kind] for kind in _KINDS]
     shown = [(arm, "best" if arm is best else "") for arm in (min(kind, key=lambda arm: arm.weight_bytes) for kind in kinds if kind)]
     beyond = [arm for arm in full if arm.against < BOUND and (best is None or arm.weight_bytes < best.weight_bytes)]
