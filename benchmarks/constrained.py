@@ -11,12 +11,11 @@ at most two points lost on held-out data before the last fine-tuning; three on C
 data: the float arm itself loses 1.2 points there); layerwise5-S (the same on the grid {-2s, -s, 0, s, 2s}). Grids: one
 learned scale per layer; on CIFAR-10 in closed form per channel.
 
-A fold counts as a seed; all arms of a fold start from one base network. On CIFAR-10 the compressed arms are distilled from
-that network (temperature 2, share 0.7), whose own training goes on as the float arm without. Accuracy is that of the int8
-model on the test fold, by the generated C (float: of the float model). Every exported model is run on a few test samples as
-a host library and on an emulated Cortex-M4, too; an output that differs from the oracle's fails the arm. Formats are chosen
-for the fewest bytes of weights. Rows are written as they finish and never recomputed; a row that is not there prints "not
-run".
+A fold counts as a seed; all arms of a fold start from one base network and train on the same data with the same loss, for
+the same epochs. Accuracy is that of the int8 model on the test fold, by the generated C (float: of the float model). Every
+exported model is run on a few test samples as a host library and on an emulated Cortex-M4, too; an output that differs from
+the oracle's fails the arm. Formats are chosen for the fewest bytes of weights. Rows are written as they finish and never
+recomputed; a row that is not there prints "not run".
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from common import Budget, Results
 from keras import ops
 from rich.console import Console
 from rich.table import Table
-from tasks import TASKS, Fold, Task, accuracy, as_shown, smoke, train
+from tasks import TASKS, Fold, Task, accuracy, smoke, train
 
 import keras_hwcompress as hwc
 from keras_hwcompress.digits import quantize_images
@@ -86,10 +85,6 @@ def _copy(base: keras.Model) -> keras.Model:
     return model
 
 
-def _train(base: keras.Model, task: Task, fold: Fold, model: keras.Model, epochs: int, callbacks: Sequence[Any] = ()) -> keras.Model:
-    return train(task, fold, model, epochs, callbacks, teacher=base if task.distils else None)
-
-
 def train_float(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
     """More epochs of the base network."""
     return train(task, fold, _copy(base), task.epochs), "", task.epochs
@@ -100,8 +95,8 @@ def uniform(rule: Rule) -> Arm:
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
         model = hwc.wrap(base, [*((name, None) for name in task.unconstrained), ("*", rule)])
-        _train(base, task, fold, model, task.epochs)
-        hwc.training.reestimate_batch_norm(model, as_shown(task, fold))
+        train(task, fold, model, task.epochs)
+        hwc.training.reestimate_batch_norm(model, fold.x[:2000])
         return model, "all but " + " ".join(task.unconstrained), task.epochs
 
     return run
@@ -112,7 +107,7 @@ def pruned(sparsity: float) -> Arm:
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
         callback = hwc.callbacks.GlobalPruning(sparsity)
-        return _train(base, task, fold, hwc.wrap(base, callback.rule), task.epochs, [callback]), "", task.epochs
+        return train(task, fold, hwc.wrap(base, callback.rule), task.epochs, [callback]), "", task.epochs
 
     return run
 
@@ -122,11 +117,11 @@ def constrained(sparsity: float, everything: bool = False) -> Arm:
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
         grid = {"scale": task.scale, "per": task.per}
-        callback = hwc.callbacks.ConstrainedTraining(sparsity=sparsity, batch_norm_data=as_shown(task, fold), **grid)
+        callback = hwc.callbacks.ConstrainedTraining(sparsity=sparsity, batch_norm_data=fold.x[:2000], **grid)
         spared = () if everything else task.unconstrained
         model = hwc.wrap(base, [*((name, None) for name in spared), ("*", callback.rule)])
         layers = " ".join(("all but", *spared)) if spared else "all"
-        return _train(base, task, fold, model, task.epochs, [callback]), layers, task.epochs
+        return train(task, fold, model, task.epochs, [callback]), layers, task.epochs
 
     return run
 
@@ -138,11 +133,11 @@ def layerwise(sparsity: float, levels: int = 3) -> Arm:
         with tempfile.TemporaryDirectory(prefix="hwcmp-") as folder:
             order = hwc.search.layer_significance(base, sparsity=sparsity).order[: task.tried]
             result = hwc.compress_layerwise(
-                base, lambda model, epochs, callbacks: _train(base, task, fold, model, epochs, callbacks),
+                base, lambda model, epochs, callbacks: train(task, fold, model, epochs, callbacks),
                 validation_data=(fold.x_val, fold.y_val), sparsity=sparsity, max_accuracy_drop=task.max_drop, levels=levels,
                 prune_epochs=task.prune_epochs, epochs=task.step_epochs, finetune_epochs=task.finetune_epochs,
                 order=order, group=task.group, ramp=hwc.callbacks.Ramp(0.0, task.ramp_end, "cosine"), scale=task.scale, per=task.per,
-                batch_norm_data=as_shown(task, fold), folder=folder, seed=seed, verbose=0,
+                batch_norm_data=fold.x[:2000], folder=folder, seed=seed, verbose=0,
             )  # fmt: skip
         epochs = task.prune_epochs + task.step_epochs * len(result.steps) + task.finetune_epochs
         return result.model, " ".join(result.constrained) or "none", epochs

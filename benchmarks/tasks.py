@@ -20,7 +20,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_hwcompress import digits
 from keras_hwcompress.errors import HwcmpError
@@ -29,9 +28,6 @@ from keras_hwcompress.errors import HwcmpError
 # filters between 20 and 4,000 Hz on the scale 2595 log10(1 + f/700), log(energy + 1e-6), standardised per band with the
 # mean and deviation of the training clips. Clips are padded or cut to one second: 49 frames.
 RATE, FRAME, HOP = 8000, 256, 160
-
-# Distillation (G. Hinton et al. 2015): temperature, and the share of the teacher in the loss.
-TEMPERATURE, SOFT = 2.0, 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +54,9 @@ class Task:
     `group` layers each, for the `tried` least significant layers, then finetune_epochs. max_drop: its bound. ramp_end: the
     share of an attempt after which the grid is on. scale, per: of the grids of the constrained and layer-wise arms.
     unconstrained: layers that the uniform baselines (TWN, TTQ-style) and the arm constrained-S leave in int8, as is usual
-    for low-bit networks. augments: whether images are flipped and shifted. distils: whether the compressed arms learn from
-    the base network's answers, too; the float arm, which starts as that network, does not. jit: compile the training step
-    with XLA, which on a CPU makes recurrent layers three times faster, convolutions two and depthwise ones five times slower.
+    for low-bit networks. mirrors: whether every other image is mirrored in training. jit: compile the training step with
+    XLA, which on a CPU makes recurrent layers three times faster, but convolutions half as fast and depthwise ones five
+    times slower.
     """
 
     name: str
@@ -75,8 +71,7 @@ class Task:
     batch: int
     arms: tuple[str, ...]
     unconstrained: tuple[str, ...]
-    augments: bool = False
-    distils: bool = False
+    mirrors: bool = False
     group: int = 1
     tried: int | None = None
     finetune_epochs: int = 0
@@ -87,16 +82,16 @@ class Task:
     jit: bool | str = "auto"
 
 
-class FlippedAndShifted(keras.utils.PyDataset):
-    """Batches of images (height, width, channels), each mirrored or not and shifted by up to 4 pixels, zeros moving in.
+class Mirrored(keras.utils.PyDataset):
+    """Batches of images (height, width, channels), each mirrored or not.
 
-    With a teacher, labels are (batch, 1 + classes): the label, then the teacher's logits for the image as it is shown.
+    No shifts: networks of so few bits underfit already. Pixels that move in and out cost the sparsest arms a point, for
+    as many epochs.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, batch: int, seed: int, shift: int = 4, teacher: keras.Model | None = None) -> None:
+    def __init__(self, x: np.ndarray, y: np.ndarray, batch: int, seed: int) -> None:
         super().__init__()
-        self._teacher = teacher
-        self._x, self._y, self._batch, self._shift = x, y, batch, shift
+        self._x, self._y, self._batch = x, y, batch
         self._rng = np.random.default_rng(seed)
         self._order = self._rng.permutation(len(x))
 
@@ -105,33 +100,13 @@ class FlippedAndShifted(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self._order[index * self._batch : (index + 1) * self._batch]
-        height, width = self._x.shape[1:3]
-        edge = self._shift
-        padded = np.pad(self._x[rows], ((0, 0), (edge, edge), (edge, edge), (0, 0)))
-        down, right = self._rng.integers(0, 2 * edge + 1, (2, len(rows)))
-        across = right[:, None] + np.where(self._rng.random(len(rows)) < 0.5, 1, -1)[:, None] * np.arange(width)
-        across += np.where(across[:, :1] > across[:, -1:], width - 1, 0)  # mirrored: from the right edge to the left one
-        image = np.arange(len(rows))[:, None, None]
-        shown = padded[image, (down[:, None] + np.arange(height))[:, :, None], across[:, None, :]]
-        labels = self._y[rows]
-        return shown, labels if self._teacher is None else np.column_stack([labels, self._teacher.predict_on_batch(shown)])
+        images = self._x[rows]
+        chosen = self._rng.random(len(rows)) < 0.5
+        images[chosen] = images[chosen, :, ::-1]
+        return images, self._y[rows]
 
     def on_epoch_end(self) -> None:
         self._order = self._rng.permutation(len(self._x))
-
-
-def as_shown(task: Task, fold: Fold, count: int = 5000) -> np.ndarray:
-    """Training inputs as the training shows them, (up to `count`, ...): what BatchNormalization is to be re-estimated on."""
-    x, y = fold.x[:count], fold.y[:count]
-    return FlippedAndShifted(x, y, len(x), seed=0)[0][0] if task.augments else x
-
-
-def distillation_loss(labels: Any, logits: Any) -> Any:
-    """Cross-entropy with the label (first column) and, softened by the temperature, with the teacher's logits (the others)."""
-    teacher = ops.softmax(labels[:, 1:] / TEMPERATURE)
-    soft = ops.categorical_crossentropy(teacher, logits / TEMPERATURE, from_logits=True)
-    hard = ops.sparse_categorical_crossentropy(ops.cast(labels[:, 0], "int32"), logits, from_logits=True)
-    return SOFT * TEMPERATURE**2 * soft + (1 - SOFT) * hard
 
 
 def train(
@@ -141,20 +116,19 @@ def train(
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     rate: float | None = None,
-    teacher: keras.Model | None = None,
 ) -> keras.Model:
-    """Adam with a cosine schedule; compiles and fits in place. A teacher needs a task that augments."""
+    """Adam with a cosine schedule; compiles and fits in place."""
     steps = epochs * -(-len(fold.x) // task.batch)
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(task.rate if rate is None else rate, steps)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True) if teacher is None else distillation_loss,
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=task.jit,
     )
-    lines = 2 if task.augments else 0  # of progress: epochs of images take most of a minute
+    lines = 2 if task.mirrors else 0  # of progress: epochs of images take most of a minute
     options = {"epochs": epochs, "verbose": lines, "callbacks": list(callbacks)}
-    if task.augments:
+    if task.mirrors:
         seed = int(np.random.randint(2**31))  # follows from the seed that the caller has set for Keras
-        model.fit(FlippedAndShifted(fold.x, fold.y, task.batch, seed, teacher=teacher), **options)
+        model.fit(Mirrored(fold.x, fold.y, task.batch, seed), **options)
     else:
         model.fit(fold.x, fold.y, batch_size=task.batch, **options)
     return model
@@ -299,7 +273,7 @@ TASKS = {
                      jit=True, tried=1, finetune_epochs=45),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 5, 1e-3, 128,
                     ("float", "ternary", "constrained-85", "layerwise5-45"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
-                    augments=True, distils=True, group=6, tried=6, max_drop=0.03, ramp_end=0.05,
+                    mirrors=True, group=6, tried=6, max_drop=0.03, ramp_end=0.05,
                     scale="closed-form", per="channel", jit=False),
 }  # fmt: skip
 
