@@ -11,11 +11,12 @@ at most two points lost on held-out data before the last fine-tuning; three on C
 data: the float arm itself loses 1.2 points there); layerwise5-S (the same on the grid {-2s, -s, 0, s, 2s}). Grids: one
 learned scale per layer; on CIFAR-10 in closed form per channel.
 
-A fold counts as a seed; all arms of a fold start from one base network and train on the same data with the same loss, for
-the same epochs. Accuracy is that of the int8 model on the test fold, by the generated C (float: of the float model). Every
-exported model is run on a few test samples as a host library and on an emulated Cortex-M4, too; an output that differs from
-the oracle's fails the arm. Formats are chosen for the fewest bytes of weights. Rows are written as they finish and never
-recomputed; a row that is not there prints "not run".
+A fold counts as a seed; all arms of a fold start from one base network and train on the same data for the same epochs. On
+CIFAR-10 the compressed arms are distilled (temperature 2, share 0.7) from the float arm that they are compared with.
+Accuracy is that of the int8 model on the test fold, by the generated C (float: of the float model). Every exported model is
+run on a few test samples as a host library and on an emulated Cortex-M4, too; an output that differs from the oracle's fails
+the arm. Formats are chosen for the fewest bytes of weights. Rows are written as they finish and never recomputed; a row that
+is not there prints "not run".
 """
 
 from __future__ import annotations
@@ -227,6 +228,12 @@ def _kept(name: str, folder: Path | None, make: Callable[[], tuple[keras.Model, 
     return model, layers, epochs
 
 
+def _float_model(base: keras.Model, task: Task, fold: Fold, number: int, options: argparse.Namespace) -> keras.Model:
+    """The network of the float arm; trained again, to the same weights, if no folder keeps it."""
+    keras.utils.set_random_seed(100 + number)
+    return _kept(f"{task.name}-{number}-float", options.models, functools.partial(train_float, base, task, fold, 0))[0]
+
+
 def run_fold(task: Task, number: int, wanted: Sequence[str], results: Results, budget: Budget, options: argparse.Namespace) -> None:
     """The unfinished arms of one fold."""
     missing = [arm for arm in wanted if not results.has(task=task.name, fold=number, arm=arm)]
@@ -235,12 +242,15 @@ def run_fold(task: Task, number: int, wanted: Sequence[str], results: Results, b
     fold = task.load(number, options.data)
     fold = fold.first(300) if options.smoke else fold
     base = _kept(f"{task.name}-{number}-base", options.models, lambda: (task.base(fold, number, task, options.checkpoints), "", 0))[0]
+    taught = fold
     for arm in missing:
         if budget.is_spent:
             return
+        if task.distils and arm != "float" and taught is fold:
+            taught = fold.taught_by(_float_model(base, task, fold, number, options))
         print(f"{task.name} fold {number} {arm}", flush=True)
         keras.utils.set_random_seed(100 + number)
-        train_arm = functools.partial(arm_of(arm), base, task, fold, 1000 * (number + 1))
+        train_arm = functools.partial(arm_of(arm), base, task, fold if arm == "float" else taught, 1000 * (number + 1))
         model, layers, epochs = _kept(f"{task.name}-{number}-{arm}", options.models, train_arm)
         try:
             measured = row_of(model, fold)

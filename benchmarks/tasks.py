@@ -20,6 +20,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_hwcompress import digits
 from keras_hwcompress.errors import HwcmpError
@@ -29,10 +30,16 @@ from keras_hwcompress.errors import HwcmpError
 # mean and deviation of the training clips. Clips are padded or cut to one second: 49 frames.
 RATE, FRAME, HOP = 8000, 256, 160
 
+# Distillation (G. Hinton et al. 2015): temperature, and the share of the teacher in the loss.
+TEMPERATURE, SOFT = 2.0, 0.7
+
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Inputs float32, labels integers: to train on, to decide with (never tested on), to test on."""
+    """Inputs float32, labels integers: to train on, to decide with (never tested on), to test on.
+
+    teacher: None, or the logits (2, images, classes) to learn from, of the images to train on as they are and mirrored.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -40,10 +47,16 @@ class Fold:
     y_val: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+    teacher: np.ndarray | None = None
 
     def first(self, count: int) -> Fold:
-        """The first samples only, for smoke tests."""
-        return Fold(*(getattr(self, name)[:count] for name in self.__slots__))
+        """The first samples only, for smoke tests; without a teacher."""
+        return Fold(*(part[:count] for part in (self.x, self.y, self.x_val, self.y_val, self.x_test, self.y_test)))
+
+    def taught_by(self, model: keras.Model) -> Fold:
+        """The same with that teacher."""
+        logits = [model.predict(images, batch_size=256, verbose=0) for images in (self.x, self.x[:, :, ::-1])]
+        return replace(self, teacher=np.stack(logits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +67,9 @@ class Task:
     `group` layers each, for the `tried` least significant layers, then finetune_epochs. max_drop: its bound. ramp_end: the
     share of an attempt after which the grid is on. scale, per: of the grids of the constrained and layer-wise arms.
     unconstrained: layers that the uniform baselines (TWN, TTQ-style) and the arm constrained-S leave in int8, as is usual
-    for low-bit networks. mirrors: whether every other image is mirrored in training. jit: compile the training step with
-    XLA, which on a CPU makes recurrent layers three times faster, but convolutions half as fast and depthwise ones five
-    times slower.
+    for low-bit networks. mirrors: whether every other image is mirrored in training. distils: whether the compressed arms
+    learn from the answers of the float arm, too; for a task that mirrors. jit: compile the training step with XLA, which on
+    a CPU makes recurrent layers three times faster, but convolutions half as fast and depthwise ones five times slower.
     """
 
     name: str
@@ -72,6 +85,7 @@ class Task:
     arms: tuple[str, ...]
     unconstrained: tuple[str, ...]
     mirrors: bool = False
+    distils: bool = False
     group: int = 1
     tried: int | None = None
     finetune_epochs: int = 0
@@ -83,15 +97,15 @@ class Task:
 
 
 class Mirrored(keras.utils.PyDataset):
-    """Batches of images (height, width, channels), each mirrored or not.
+    """Batches of images (height, width, channels), each mirrored or not; with `Fold.teacher`, labels are followed by logits.
 
     No shifts: networks of so few bits underfit already. Pixels that move in and out cost the sparsest arms a point, for
     as many epochs.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, batch: int, seed: int) -> None:
+    def __init__(self, x: np.ndarray, y: np.ndarray, batch: int, seed: int, teacher: np.ndarray | None = None) -> None:
         super().__init__()
-        self._x, self._y, self._batch = x, y, batch
+        self._x, self._y, self._batch, self._teacher = x, y, batch, teacher
         self._rng = np.random.default_rng(seed)
         self._order = self._rng.permutation(len(x))
 
@@ -103,10 +117,19 @@ class Mirrored(keras.utils.PyDataset):
         images = self._x[rows]
         chosen = self._rng.random(len(rows)) < 0.5
         images[chosen] = images[chosen, :, ::-1]
-        return images, self._y[rows]
+        labels = self._y[rows]
+        return images, labels if self._teacher is None else np.column_stack([labels, self._teacher[chosen.astype(int), rows]])
 
     def on_epoch_end(self) -> None:
         self._order = self._rng.permutation(len(self._x))
+
+
+def distillation_loss(labels: Any, logits: Any) -> Any:
+    """Cross-entropy with the label (first column) and, softened by the temperature, with the teacher's logits (the others)."""
+    teacher = ops.softmax(labels[:, 1:] / TEMPERATURE)
+    soft = ops.categorical_crossentropy(teacher, logits / TEMPERATURE, from_logits=True)
+    hard = ops.sparse_categorical_crossentropy(ops.cast(labels[:, 0], "int32"), logits, from_logits=True)
+    return SOFT * TEMPERATURE**2 * soft + (1 - SOFT) * hard
 
 
 def train(
@@ -121,14 +144,14 @@ def train(
     steps = epochs * -(-len(fold.x) // task.batch)
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(task.rate if rate is None else rate, steps)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True) if fold.teacher is None else distillation_loss,
         jit_compile=task.jit,
     )
     lines = 2 if task.mirrors else 0  # of progress: epochs of images take most of a minute
     options = {"epochs": epochs, "verbose": lines, "callbacks": list(callbacks)}
     if task.mirrors:
         seed = int(np.random.randint(2**31))  # follows from the seed that the caller has set for Keras
-        model.fit(Mirrored(fold.x, fold.y, task.batch, seed), **options)
+        model.fit(Mirrored(fold.x, fold.y, task.batch, seed, fold.teacher), **options)
     else:
         model.fit(fold.x, fold.y, batch_size=task.batch, **options)
     return model
@@ -273,7 +296,7 @@ TASKS = {
                      jit=True, tried=1, finetune_epochs=45),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 5, 1e-3, 128,
                     ("float", "ternary", "constrained-85", "layerwise5-45"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
-                    mirrors=True, group=6, tried=6, max_drop=0.03, ramp_end=0.05,
+                    mirrors=True, distils=True, group=6, tried=6, max_drop=0.03, ramp_end=0.05,
                     scale="closed-form", per="channel", jit=False),
 }  # fmt: skip
 
