@@ -72,7 +72,7 @@ def constrained(rows: Sequence[_Row]) -> list[str]:
     table = [f"| {' | '.join(cells)} |" for cells in (_HEADINGS, ["---"] * len(_HEADINGS), *lines)]
     note = (
         'Means over folds (seeds for ResNet-8) of the generated int8 C code; differences to the float arm of the same fold with their standard error. For each '
-        "kind of arm: the smallest within one point of float (ResNet-8: all arms). **Bold**: the smallest of all within one point. *Breaks*: the largest arm that is smaller still. "
+        "kind of arm: the smallest within one point of float (of four arms or fewer: all). **Bold**: the smallest of all within one point. *Breaks*: the largest arm that is smaller still. "
         "Numbers in names of arms are percent of zeros asked for. Published: the best ratios of Grimaldi et al., on other networks. Instructions and flash "
         "(whole image) on Cortex-M4; mismatches on host and in QEMU against the tflite-micro wheel."
     )
@@ -84,14 +84,12 @@ def _shown(arms: Sequence[Arm]) -> list[tuple[Arm, str]]:
     full = [arm for arm in arms if 2 * arm.folds > max(other.folds for other in arms)]
     within = [arm for arm in full if arm.against >= BOUND]
     best = min(within, key=lambda arm: arm.weight_bytes, default=None)
-    if len(full) <= _FEW:
-        return [(arm, "best" if arm is best else "") for arm in full]
-    kinds = [[arm for arm in within if arm.name.split("-")[0] == kind] for kind in _KINDS]
-    shown = [(arm, "best" if arm is best else "") for arm in (min(kind, key=lambda arm: arm.weight_bytes) for kind in kinds if kind)]
     beyond = [arm for arm in full if arm.against < BOUND and (best is None or arm.weight_bytes < best.weight_bytes)]
-    if beyond:
-        shown.append((max(beyond, key=lambda arm: arm.weight_bytes), "breaks"))
-    return shown
+    breaks = max(beyond, key=lambda arm: arm.weight_bytes, default=None)
+    if len(full) > _FEW:
+        kinds = [[arm for arm in within if arm.name.split("-")[0] == kind] for kind in _KINDS]
+        full = [min(kind, key=lambda arm: arm.weight_bytes) for kind in kinds if kind] + ([] if breaks is None else [breaks])
+    return [(arm, "best" if arm is best else "breaks" if arm is breaks else "") for arm in full]
 
 
 def _cells(arm: Arm, mark: str) -> list[str]:
