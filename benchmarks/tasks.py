@@ -99,8 +99,7 @@ class Task:
 class Mirrored(keras.utils.PyDataset):
     """Batches of images (height, width, channels), each mirrored or not; with `Fold.teacher`, labels are followed by logits.
 
-    No shifts: networks of so few bits underfit already. Pixels that move in and out cost the sparsest arms a point, for
-    as many epochs.
+    No shifts: networks of so few bits underfit already.
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, batch: int, seed: int, teacher: np.ndarray | None = None) -> None:

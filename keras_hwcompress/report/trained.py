@@ -72,8 +72,8 @@ def constrained(rows: Sequence[_Row]) -> list[str]:
     table = [f"| {' | '.join(cells)} |" for cells in (_HEADINGS, ["---"] * len(_HEADINGS), *lines)]
     note = (
         'Means over folds (seeds for ResNet-8) of the generated int8 C code; differences to the float arm of the same fold with their standard error. For each '
-        "kind of arm: the smallest within one point of float (of four arms or fewer: all). **Bold**: the smallest of all within one point. *Breaks*: the largest arm that is smaller still. "
-        "Numbers in names of arms are percent of zeros asked for. Published: the best ratios of Grimaldi et al., on other networks. Instructions and flash "
+        "kind of arm: the smallest within one point of float (of four arms or fewer: all). **Bold**: the smallest of all within one point. "
+        "*Breaks*: the largest arm that is smaller still. Numbers in names of arms are percent of zeros asked for. Published: the best ratios of Grimaldi et al., on other networks. Instructions and flash "
         "(whole image) on Cortex-M4; mismatches on host and in QEMU against the tflite-micro wheel."
     )
     return [*table, "", note]
