@@ -14,9 +14,7 @@ from pathlib import Path
 
 from common import RESULTS
 
-from keras_hwcompress.report.trained import Arm, arms_of
-
-_KINDS = ("int8", "twn", "ttq", "ternary", "prune", "constrained", "constrained-all", "layerwise", "layerwise5")
+from keras_hwcompress.report.trained import KINDS, Arm, arms_of, kind_of
 
 
 def plot_accuracy(rows: Sequence[dict[str, str]], folder: Path = RESULTS) -> Path:
@@ -43,8 +41,8 @@ def plot_accuracy(rows: Sequence[dict[str, str]], folder: Path = RESULTS) -> Pat
 
 
 def _panel(axes, arms: Sequence[Arm]) -> None:
-    for number, kind in enumerate(_KINDS):
-        own = sorted((arm for arm in arms if _kind(arm) == kind), key=lambda arm: arm.weight_bytes)
+    for number, kind in enumerate(KINDS):
+        own = sorted((arm for arm in arms if kind_of(arm) == kind), key=lambda arm: arm.weight_bytes)
         if own:
             sizes, drops = [arm.weight_bytes / arm.int8_weight_bytes for arm in own], [arm.against for arm in own]
             axes.errorbar(sizes, drops, [arm.error or 0 for arm in own], fmt="o-", color=f"C{number}", markersize=3, capsize=2, label=kind)
@@ -56,12 +54,6 @@ def _panel(axes, arms: Sequence[Arm]) -> None:
     axes.set_ylim(bottom=max(-30, axes.get_ylim()[0]))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
-
-
-def _kind(arm: Arm) -> str:
-    """The arm's name without its share of zeros."""
-    head, _, tail = arm.name.rpartition("-")
-    return head if tail.isdigit() else arm.name
 
 
 if __name__ == "__main__":

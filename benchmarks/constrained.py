@@ -215,50 +215,68 @@ def row_of(model: keras.Model, fold: Fold) -> dict[str, object]:
     }
 
 
-def _kept(name: str, folder: Path | None, make: Callable[[], tuple[keras.Model, str, int]]) -> tuple[keras.Model, str, int]:
-    """A trained model, from the folder if it is there: so that rows can be measured anew without training."""
-    path = None if folder is None else folder / f"{name}.keras"
-    if path is not None and path.exists():
-        return keras.models.load_model(path, compile=False), *json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    model, layers, epochs = make()
-    if path is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".json").write_text(json.dumps([layers, epochs]), encoding="utf-8")
-        model.save(path)
-    return model, layers, epochs
+class FoldRun:
+    """The networks of one fold: data, base network and trained arms, each made when it is first asked for, and once."""
+
+    def __init__(self, task: Task, number: int, options: argparse.Namespace) -> None:
+        self.task, self.number, self._options = task, number, options
+        self._trained: dict[str, tuple[keras.Model, str, int]] = {}
+
+    @functools.cached_property
+    def fold(self) -> Fold:
+        """The data."""
+        fold = self.task.load(self.number, self._options.data)
+        return fold.first(300) if self._options.smoke else fold
+
+    @functools.cached_property
+    def taught(self) -> Fold:
+        """The same with the answers of the float arm."""
+        return self.fold.taught_by(self.arm("float")[0])
+
+    @functools.cached_property
+    def base(self) -> keras.Model:
+        """The network that all arms start from."""
+        return self._kept("base", lambda: (self.task.base(self.fold, self.number, self.task, self._options.checkpoints), "", 0))[0]
+
+    def arm(self, name: str) -> tuple[keras.Model, str, int]:
+        """The trained model of an arm, what is constrained, and for how many epochs it was trained."""
+        if name not in self._trained:
+            self._trained[name] = self._kept(name, functools.partial(self._train, name))
+        return self._trained[name]
+
+    def _train(self, name: str) -> tuple[keras.Model, str, int]:
+        fold, base = self.taught if name in self.task.distilled else self.fold, self.base  # the teacher before the seed is set
+        keras.utils.set_random_seed(100 + self.number)
+        return arm_of(name)(base, self.task, fold, 1000 * (self.number + 1))
+
+    def _kept(self, name: str, make: Callable[[], tuple[keras.Model, str, int]]) -> tuple[keras.Model, str, int]:
+        """From the folder of --models if it is there, so that rows can be measured anew without training."""
+        folder = self._options.models
+        path = None if folder is None else folder / f"{self.task.name}-{self.number}-{name}.keras"
+        if path is not None and path.exists():
+            return keras.models.load_model(path, compile=False), *json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        made = make()
+        if path is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".json").write_text(json.dumps(made[1:]), encoding="utf-8")
+            made[0].save(path)
+        return made
 
 
-def _float_model(base: keras.Model, task: Task, fold: Fold, number: int, options: argparse.Namespace) -> keras.Model:
-    """The network of the float arm; trained again, to the same weights, if no folder keeps it."""
-    keras.utils.set_random_seed(100 + number)
-    return _kept(f"{task.name}-{number}-float", options.models, functools.partial(train_float, base, task, fold, 0))[0]
-
-
-def run_fold(task: Task, number: int, wanted: Sequence[str], results: Results, budget: Budget, options: argparse.Namespace) -> None:
+def run_fold(run: FoldRun, wanted: Sequence[str], results: Results, budget: Budget, note: str) -> None:
     """The unfinished arms of one fold."""
-    missing = [arm for arm in wanted if not results.has(task=task.name, fold=number, arm=arm)]
-    if not missing or budget.is_spent:
-        return
-    fold = task.load(number, options.data)
-    fold = fold.first(300) if options.smoke else fold
-    base = _kept(f"{task.name}-{number}-base", options.models, lambda: (task.base(fold, number, task, options.checkpoints), "", 0))[0]
-    taught = fold
-    for arm in missing:
+    name, number = run.task.name, run.number
+    for arm in [arm for arm in wanted if not results.has(task=name, fold=number, arm=arm)]:
         if budget.is_spent:
             return
-        if task.distils and arm != "float" and taught is fold:
-            taught = fold.taught_by(_float_model(base, task, fold, number, options))
-        print(f"{task.name} fold {number} {arm}", flush=True)
-        keras.utils.set_random_seed(100 + number)
-        train_arm = functools.partial(arm_of(arm), base, task, fold if arm == "float" else taught, 1000 * (number + 1))
-        model, layers, epochs = _kept(f"{task.name}-{number}-{arm}", options.models, train_arm)
+        print(f"{name} fold {number} {arm}", flush=True)
+        model, layers, epochs = run.arm(arm)
         try:
-            measured = row_of(model, fold)
+            measured = row_of(model, run.fold)
         except hwc.HwcmpError as error:
-            print(f"FAILED {task.name} fold {number} {arm}: {error}", flush=True)
+            print(f"FAILED {name} fold {number} {arm}: {error}", flush=True)
             continue
-        note = "smoke test: one epoch, 300 samples, no result" if options.smoke else ""
-        row = {"task": task.name, "fold": number, "arm": arm, "constrained": layers, "epochs": epochs, "note": note, **measured}
+        row = {"task": name, "fold": number, "arm": arm, "constrained": layers, "epochs": epochs, "note": note, **measured}
         if arm == "float":
             results.add({**row, "arm": "int8"})
             row |= {"accuracy": row["float_accuracy"], "weight_bytes": 4 * row["int8_weight_bytes"], "formats": "float32"}
@@ -309,11 +327,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results, budget = Results(options.output, KEYS, VALUES), Budget(options.budget_minutes)
     tasks = [smoke(TASKS[name]) if options.smoke else TASKS[name] for name in options.tasks]
     tasks = [task if options.epochs is None else dataclasses.replace(task, epochs=options.epochs) for task in tasks]
+    note = "smoke test: one epoch, 300 samples, no result" if options.smoke else ""
     for task in tasks:
         wanted = task.arms if options.arms is None else options.arms
         for number in task.folds if options.folds is None else options.folds:
             try:
-                run_fold(task, number, wanted, results, budget, options)
+                run_fold(FoldRun(task, number, options), wanted, results, budget, note)
             except hwc.HwcmpError as error:
                 print(f"{task.name}: {error}", flush=True)
                 break

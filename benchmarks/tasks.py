@@ -67,8 +67,8 @@ class Task:
     `group` layers each, for the `tried` least significant layers, then finetune_epochs. max_drop: its bound. ramp_end: the
     share of an attempt after which the grid is on. scale, per: of the grids of the constrained and layer-wise arms.
     unconstrained: layers that the uniform baselines (TWN, TTQ-style) and the arm constrained-S leave in int8, as is usual
-    for low-bit networks. mirrors: whether every other image is mirrored in training. distils: whether the compressed arms
-    learn from the answers of the float arm, too; for a task that mirrors. jit: compile the training step with XLA, which on
+    for low-bit networks. mirrors: whether every other image is mirrored in training. distilled: arms that learn from the
+    answers of the float arm, too; for a task that mirrors. jit: compile the training step with XLA, which on
     a CPU makes recurrent layers three times faster, but convolutions half as fast and depthwise ones five times slower.
     """
 
@@ -85,7 +85,7 @@ class Task:
     arms: tuple[str, ...]
     unconstrained: tuple[str, ...]
     mirrors: bool = False
-    distils: bool = False
+    distilled: tuple[str, ...] = ()
     group: int = 1
     tried: int | None = None
     finetune_epochs: int = 0
@@ -295,7 +295,7 @@ TASKS = {
                      jit=True, tried=1, finetune_epochs=45),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 5, 1e-3, 128,
                     ("float", "ternary", "constrained-85", "layerwise5-45"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
-                    mirrors=True, distils=True, group=6, tried=6, max_drop=0.03, ramp_end=0.05,
+                    mirrors=True, distilled=("ternary", "layerwise5-45"), group=6, tried=6, max_drop=0.03, ramp_end=0.05,
                     scale="closed-form", per="channel", jit=False),
 }  # fmt: skip
 

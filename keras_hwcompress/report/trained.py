@@ -10,7 +10,7 @@ _Row = Mapping[str, str]
 BOUND = -1.0  # points of accuracy, against the float arm of the same folds
 _TITLES = {"digits": "digits, CNN", "fsdd": "FSDD, DS-CNN", "fsdd_gru": "FSDD, GRU(32)", "resnet8": "CIFAR-10 (JPEG copies), ResNet-8"}
 _PUBLISHED = {"digits": "77x", "fsdd": "77x", "fsdd_gru": "95x", "resnet8": "77x"}
-_KINDS = ("int8", "twn", "ttq", "ternary", "prune", "constrained", "layerwise", "layerwise5")
+KINDS = ("int8", "twn", "ttq", "ternary", "prune", "constrained", "constrained-all", "layerwise", "layerwise5")
 _FEW = 4  # so many arms of a task, or fewer, are all shown
 _HEADINGS = ("task", "arm", "folds", "zeros", "accuracy", "minus float, points", "weight_bytes", "of int8", "smaller than fp32", "published",
              "insns", "flash_bytes", "mismatches")  # fmt: skip
@@ -35,6 +35,12 @@ class Arm:
     insns: float | None
     flash_bytes: float | None
     mismatches: int | None
+
+
+def kind_of(arm: Arm) -> str:
+    """One of KINDS: the arm's name without its share of zeros."""
+    head, _, tail = arm.name.rpartition("-")
+    return head if tail.isdigit() else arm.name
 
 
 def arms_of(rows: Sequence[_Row]) -> list[Arm]:
@@ -80,16 +86,18 @@ def constrained(rows: Sequence[_Row]) -> list[str]:
 
 
 def _shown(arms: Sequence[Arm]) -> list[tuple[Arm, str]]:
-    """Arms in the order of _KINDS (few: all of them, as they come) with their marks; only arms that ran on most folds count."""
+    """Arms in the order of KINDS (few: all of them, as they come) with their marks; only arms that ran on most folds count."""
     full = [arm for arm in arms if 2 * arm.folds > max(other.folds for other in arms)]
     within = [arm for arm in full if arm.against >= BOUND]
-    best = min(within, key=lambda arm: arm.weight_bytes, default=None)
+    best = _smallest(within)
     beyond = [arm for arm in full if arm.against < BOUND and (best is None or arm.weight_bytes < best.weight_bytes)]
     breaks = max(beyond, key=lambda arm: arm.weight_bytes, default=None)
-    if len(full) > _FEW:
-        kinds = [[arm for arm in within if arm.name.split("-")[0] == kind] for kind in _KINDS]
-        full = [min(kind, key=lambda arm: arm.weight_bytes) for kind in kinds if kind] + ([] if breaks is None else [breaks])
-    return [(arm, "best" if arm is best else "breaks" if arm is breaks else "") for arm in full]
+    chosen = full if len(full) <= _FEW else [*(_smallest([arm for arm in within if kind_of(arm) == kind]) for kind in KINDS), breaks]
+    return [(arm, "best" if arm is best else "breaks" if arm is breaks else "") for arm in chosen if arm is not None]
+
+
+def _smallest(arms: Sequence[Arm]) -> Arm | None:
+    return min(arms, key=lambda arm: arm.weight_bytes, default=None)
 
 
 def _cells(arm: Arm, mark: str) -> list[str]:
