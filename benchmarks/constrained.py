@@ -2,21 +2,22 @@
 
     python benchmarks/constrained.py [--tasks digits fsdd fsdd_gru resnet8] [--data FOLDER] [--checkpoints FOLDER] [--budget-minutes M]
 
-Arms: float; int8 (the float arm, converted); twn (ternary weight networks: threshold 0.7 mean|w|, closed-form scale per
-layer); ternary (the same with a scale per channel); ttq ("trained ternary quantization" in style: threshold 0.05 max|w|,
-one learned magnitude per sign and layer, plain straight-through gradients); prune-S (magnitude pruning under one
-threshold to S percent zeros, int8 values); constrained-S (all layers but the first and the classifier on {-s, 0, +s}, S
-percent zeros among these); constrained-all-S (every layer); layerwise-S (S percent zeros under one threshold, then greedy,
-at most two points lost on held-out data before the last fine-tuning; three on CIFAR-10, whose base networks know these
-data: the float arm itself loses 1.2 points there); layerwise5-S (the same on the grid {-2s, -s, 0, s, 2s}). Grids: one
-learned scale per layer; on CIFAR-10 in closed form per channel.
+Arms: float; int8 (the float arm, converted); distilled (see below); twn (ternary weight networks: threshold 0.7 mean|w|,
+closed-form scale per layer); ternary (the same with a scale per channel); ttq ("trained ternary quantization" in style:
+threshold 0.05 max|w|, one learned magnitude per sign and layer, plain straight-through gradients); prune-S (magnitude
+pruning under one threshold to S percent zeros, int8 values); constrained-S (all layers but the first and the classifier on
+{-s, 0, +s}, S percent zeros among these); constrained-all-S (every layer); layerwise-S (S percent zeros under one
+threshold, then greedy, at most two points lost on held-out data before the last fine-tuning; three on CIFAR-10, whose base
+networks know these data: the float arm itself loses 1.2 points there); layerwise5-S (the same on the grid
+{-2s, -s, 0, s, 2s}). Grids: one learned scale per layer; on CIFAR-10 in closed form per channel.
 
 A fold counts as a seed; all arms of a fold start from one base network and train on the same data for the same epochs. On
-CIFAR-10 the compressed arms are distilled (temperature 2, share 0.7) from the float arm that they are compared with.
-Accuracy is that of the int8 model on the test fold, by the generated C (float: of the float model). Every exported model is
-run on a few test samples as a host library and on an emulated Cortex-M4, too; an output that differs from the oracle's fails
-the arm. Formats are chosen for the fewest bytes of weights. Rows are written as they finish and never recomputed; a row that
-is not there prints "not run".
+CIFAR-10 the compressed arms are distilled (temperature 2, share 0.7) from the mean logits of the float arms of all seeds;
+the arm distilled is the float network trained like that, to tell what the teachers alone are worth. Accuracy is that of the
+int8 model on the test fold, by the generated C (float: of the float model). Every exported model is run on a few test
+samples as a host library and on an emulated Cortex-M4, too; an output that differs from the oracle's fails the arm. Formats
+are chosen for the fewest bytes of weights. Rows are written as they finish and never recomputed; a row that is not there
+prints "not run".
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import dataclasses
 import functools
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,8 +147,9 @@ def layerwise(sparsity: float, levels: int = 3) -> Arm:
     return run
 
 
-PLAIN: dict[str, Arm] = {"float": train_float, "twn": uniform(hwc.Nary(3, per="layer")), "ttq": uniform(TtqStyle()),
-                         "ternary": uniform(hwc.Nary(3))}  # fmt: skip
+PLAIN: dict[str, Arm] = {
+    "float": train_float, "distilled": train_float, "twn": uniform(hwc.Nary(3, per="layer")), "ttq": uniform(TtqStyle()),
+    "ternary": uniform(hwc.Nary(3))}  # fmt: skip
 AT_A_SPARSITY: dict[str, Callable[[float], Arm]] = {
     "prune": pruned, "constrained": constrained, "constrained-all": functools.partial(constrained, everything=True),
     "layerwise": layerwise, "layerwise5": functools.partial(layerwise, levels=5)}  # fmt: skip
@@ -216,10 +218,13 @@ def row_of(model: keras.Model, fold: Fold) -> dict[str, object]:
 
 
 class FoldRun:
-    """The networks of one fold: data, base network and trained arms, each made when it is first asked for, and once."""
+    """The networks of one fold: data, base network and trained arms, each made when it is first asked for, and once.
 
-    def __init__(self, task: Task, number: int, options: argparse.Namespace) -> None:
-        self.task, self.number, self._options = task, number, options
+    runs: of all folds of the task, this one included.
+    """
+
+    def __init__(self, task: Task, number: int, options: argparse.Namespace, runs: Mapping[int, FoldRun]) -> None:
+        self.task, self.number, self._options, self._runs = task, number, options, runs
         self._trained: dict[str, tuple[keras.Model, str, int]] = {}
 
     @functools.cached_property
@@ -230,8 +235,8 @@ class FoldRun:
 
     @functools.cached_property
     def taught(self) -> Fold:
-        """The same with the answers of the float arm."""
-        return self.fold.taught_by(self.arm("float")[0])
+        """The same with the answers of the float arms of all folds."""
+        return self.fold.taught_by([run.arm("float")[0] for run in self._runs.values()])
 
     @functools.cached_property
     def base(self) -> keras.Model:
@@ -330,9 +335,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     note = "smoke test: one epoch, 300 samples, no result" if options.smoke else ""
     for task in tasks:
         wanted = task.arms if options.arms is None else options.arms
-        for number in task.folds if options.folds is None else options.folds:
+        chosen = task.folds if options.folds is None else options.folds
+        runs: dict[int, FoldRun] = {}
+        runs.update((number, FoldRun(task, number, options, runs)) for number in {*task.folds, *chosen})
+        for number in chosen:
             try:
-                run_fold(FoldRun(task, number, options), wanted, results, budget, note)
+                run_fold(runs[number], wanted, results, budget, note)
             except hwc.HwcmpError as error:
                 print(f"{task.name}: {error}", flush=True)
                 break

@@ -53,10 +53,11 @@ class Fold:
         """The first samples only, for smoke tests; without a teacher."""
         return Fold(*(part[:count] for part in (self.x, self.y, self.x_val, self.y_val, self.x_test, self.y_test)))
 
-    def taught_by(self, model: keras.Model) -> Fold:
-        """The same with that teacher."""
-        logits = [model.predict(images, batch_size=256, verbose=0) for images in (self.x, self.x[:, :, ::-1])]
-        return replace(self, teacher=np.stack(logits))
+    def taught_by(self, models: Sequence[keras.Model]) -> Fold:
+        """The same with the mean logits of these models as teacher."""
+        both = (self.x, self.x[:, :, ::-1])
+        logits = [[model.predict(images, batch_size=256, verbose=0) for images in both] for model in models]
+        return replace(self, teacher=np.mean(logits, axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Task:
     share of an attempt after which the grid is on. scale, per: of the grids of the constrained and layer-wise arms.
     unconstrained: layers that the uniform baselines (TWN, TTQ-style) and the arm constrained-S leave in int8, as is usual
     for low-bit networks. mirrors: whether every other image is mirrored in training. distilled: arms that learn from the
-    answers of the float arm, too; for a task that mirrors. jit: compile the training step with XLA, which on
+    answers of the float arms of all folds, too; for a task that mirrors and whose folds train on the same data. jit: compile the training step with XLA, which on
     a CPU makes recurrent layers three times faster, but convolutions half as fast and depthwise ones five times slower.
     """
 
@@ -294,8 +295,8 @@ TASKS = {
                      (*_PLAIN, "prune-80", "constrained-all-60", "constrained-all-70", "constrained-all-80", "layerwise-80"), ("classifier",),
                      jit=True, tried=1, finetune_epochs=45),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 5, 1e-3, 128,
-                    ("float", "ternary", "constrained-85", "layerwise5-45"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
-                    mirrors=True, distilled=("ternary", "layerwise5-45"), group=6, tried=6, max_drop=0.03, ramp_end=0.05,
+                    ("float", "distilled", "ternary", "constrained-85", "layerwise5-45"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
+                    mirrors=True, distilled=("ternary", "constrained-85", "layerwise5-45", "distilled"), group=6, tried=6, max_drop=0.03, ramp_end=0.05,
                     scale="closed-form", per="channel", jit=False),
 }  # fmt: skip
 
