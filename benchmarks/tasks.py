@@ -295,8 +295,8 @@ TASKS = {
                      (*_PLAIN, "prune-80", "constrained-all-60", "constrained-all-70", "constrained-all-80", "layerwise-80"), ("classifier",),
                      jit=True, tried=1, finetune_epochs=45),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 5, 1e-3, 128,
-                    ("float", "distilled", "ternary", "constrained-85", "layerwise5-45"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
-                    mirrors=True, distilled=("ternary", "constrained-85", "layerwise5-45", "distilled"), group=6, tried=6, max_drop=0.03, ramp_end=0.05,
+                    ("float", "distilled", "ternary", "constrained-85", "layerwise5-40"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
+                    mirrors=True, distilled=("ternary", "constrained-85", "layerwise5-40", "distilled"), group=6, tried=6, max_drop=0.03, ramp_end=0.05,
                     scale="closed-form", per="channel", jit=False),
 }  # fmt: skip
 
