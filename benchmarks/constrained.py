@@ -118,8 +118,10 @@ def constrained(sparsity: float, everything: bool = False) -> Arm:
     """All layers, or all but those that the uniform baselines spare, too."""
 
     def run(base: keras.Model, task: Task, fold: Fold, seed: int) -> tuple[keras.Model, str, int]:
-        grid = {"scale": task.scale, "per": task.per}
-        callback = hwc.callbacks.ConstrainedTraining(sparsity=sparsity, batch_norm_data=fold.x[:2000], **grid)
+        callback = hwc.callbacks.ConstrainedTraining(
+            sparsity=sparsity, schedule=task.schedule, masked_decay=task.masked_decay, scale=task.scale, per=task.per,
+            batch_norm_data=fold.x[:2000],
+        )  # fmt: skip
         spared = () if everything else task.unconstrained
         model = hwc.wrap(base, [*((name, None) for name in spared), ("*", callback.rule)])
         layers = " ".join(("all but", *spared)) if spared else "all"

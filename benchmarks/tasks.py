@@ -24,6 +24,7 @@ from keras import ops
 
 from keras_hwcompress import digits
 from keras_hwcompress.errors import HwcmpError
+from keras_hwcompress.training.schedules import Ramp, Schedule
 
 # Log-mel features: frames of 256 samples (32 ms at 8 kHz) every 160 (20 ms), Hann window, power spectrum, triangular
 # filters between 20 and 4,000 Hz on the scale 2595 log10(1 + f/700), log(energy + 1e-6), standardised per band with the
@@ -67,10 +68,11 @@ class Task:
     prune_epochs, step_epochs, group, tried: how the layer-wise arm divides as many epochs: pruning, then attempts with
     `group` layers each, for the `tried` least significant layers, then finetune_epochs. max_drop: its bound. ramp_end: the
     share of an attempt after which the grid is on. scale, per: of the grids of the constrained and layer-wise arms.
-    unconstrained: layers that the uniform baselines (TWN, TTQ-style) and the arm constrained-S leave in int8, as is usual
-    for low-bit networks. mirrors: whether every other image is mirrored in training. distilled: arms that learn from the
-    answers of the float arms of all folds, too; for a task that mirrors and whose folds train on the same data. jit: compile the training step with XLA, which on
-    a CPU makes recurrent layers three times faster, but convolutions half as fast and depthwise ones five times slower.
+    schedule, masked_decay: of the constrained arms. unconstrained: layers that the uniform baselines (TWN, TTQ-style) and
+    the arm constrained-S leave in int8, as is usual for low-bit networks. mirrors: whether every other image is mirrored in
+    training. distilled: arms that learn from the answers of the float arms of all folds, too; for a task that mirrors and
+    whose folds train on the same data. jit: compile the training step with XLA, which on a CPU makes recurrent layers three
+    times faster, but convolutions half as fast and depthwise ones five times slower.
     """
 
     name: str
@@ -94,6 +96,8 @@ class Task:
     ramp_end: float = 0.25
     scale: str = "learned"
     per: str = "layer"
+    schedule: Schedule = Schedule()
+    masked_decay: float = 0.0
     jit: bool | str = "auto"
 
 
@@ -296,8 +300,9 @@ TASKS = {
                      jit=True, tried=1, finetune_epochs=45),
     "resnet8": Task("resnet8", (0, 1, 2), _load_cifar, _checkpoint, 0, 6, 1, 5, 1e-3, 128,
                     ("float", "distilled", "ternary", "constrained-85", "layerwise5-40"), ("conv2d", "conv2d_5", "conv2d_8", "dense"),
-                    mirrors=True, distilled=("ternary", "constrained-85", "layerwise5-40", "distilled"), group=6, tried=6, max_drop=0.03, ramp_end=0.05,
-                    scale="closed-form", per="channel", jit=False),
+                    mirrors=True, distilled=("distilled", "ternary", "constrained-85", "layerwise5-40"), group=6, tried=6, max_drop=0.03,
+                    ramp_end=0.05, scale="closed-form", per="channel", masked_decay=0.3,
+                    schedule=Schedule(strength=Ramp(0.15, 0.2, "cosine"), masks_until=0.9), jit=False),
 }  # fmt: skip
 
 

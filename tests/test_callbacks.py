@@ -149,6 +149,27 @@ def test_masks_may_follow_the_weights_while_the_grid_is_on_with_the_same_number_
         assert np.array_equal(mask, oracle_masks([numpy(state.kernel)], float(np.mean(first == 0)))[0])
 
 
+def test_masked_weights_decay_by_the_learning_rate_per_batch_and_kept_ones_stay():
+    """Wrapped layers are frozen for the optimizer, so that nothing but the decay moves their kernels."""
+    schedule = Schedule(Ramp(0, 0), Ramp(0, 0.5), masks_until=1.0)
+    callback = ConstrainedTraining(sparsity=0.5, schedule=schedule, every=3, masked_decay=50.0)
+    model = wrap(randomise(tiny()), callback.rule)
+    first = [numpy(state.kernel) for *_, state in states(model)]
+    masks = oracle_masks(first, 0.5)
+    for _, layer in compressed_layers(model):
+        layer.trainable = False
+    recorder = Recorder()
+    fit(model, [callback, recorder], epochs=1, rate=0.01)
+    for before, mask, (*_, state) in zip(first, masks, states(model), strict=True):
+        assert np.allclose(numpy(state.kernel), before * np.where(mask, 1, 0.5 ** len(recorder.rows)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("decay", [-1, float("inf"), float("nan"), True, "1"])
+def test_a_masked_decay_that_is_no_number_is_named(decay):
+    with pytest.raises(HwcmpError, match="masked_decay must be a number of at least 0. Received: masked_decay="):
+        GlobalPruning(0.5, masked_decay=decay)
+
+
 def test_every_batch_sees_the_mask_of_its_own_weights_though_the_threshold_moves_once_an_epoch():
     callback, recorder = GlobalPruning(0.5, Ramp(0, 1), every=1000), Recorder()
     model = wrap(randomise(tiny()), callback.rule)
@@ -425,6 +446,14 @@ JAX_SCRIPT = """
     assert history["hwc/first/distance"][1] > 0 == history["hwc/first/distance"][2] == history["hwc/head/distance"][2]
     assert sum(promise.zeros for promise in promises(model)) == 52
     assert all(len(np.unique(np.abs(k))) == 2 for k in [ops.convert_to_numpy(model.layers[0].forward_kernels()["kernel"])])
+    decay = ConstrainedTraining(sparsity=0.5, schedule=Schedule(Ramp(0, 0), Ramp(0, 0.5), masks_until=1.0), every=1, masked_decay=500.0)
+    for layer in model.layers:
+        layer.trainable = layer.name not in ("first", "head")
+    model.compile(keras.optimizers.Adam(1e-3), "mse")
+    state = model.layers[0].states[0]
+    before, mask = (ops.convert_to_numpy(v).copy() for v in (state.kernel, state["mask"]))
+    model.fit(inputs, inputs[:, :3], batch_size=4, epochs=1, verbose=0, callbacks=[decay])
+    assert np.allclose(ops.convert_to_numpy(state.kernel), before * np.where(mask, 1, 0.5**3), rtol=1e-5)
     sys.stdout.write("JAX-TEST-OK")
 """
 
