@@ -1,9 +1,11 @@
 """benchmarks/constrained.py and tasks.py: what the arms are fed, and how arms are named."""
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -54,3 +56,28 @@ def test_arms_are_found_by_name(name):
 def test_other_names_are_refused(name):
     with pytest.raises(argparse.ArgumentTypeError, match="expected one of float, .* Received: " + name):
         constrained.arm_of(name)
+
+
+def test_networks_are_made_once_and_the_teacher_is_the_mean_of_the_float_arms_of_all_folds(monkeypatch):
+    trained = []
+
+    def record(task, fold, model, epochs):
+        trained.append(fold.teacher)
+        return model
+
+    def base(fold, number, task, checkpoints):
+        bias = keras.initializers.Constant(number)
+        return keras.Sequential([keras.Input((2, 3, 1)), keras.layers.Flatten(), keras.layers.Dense(3, bias_initializer=bias)])
+
+    monkeypatch.setattr(constrained, "train", record)
+    fold = tasks.Fold(*(IMAGES / 48, np.arange(8) % 3) * 3)
+    task = dataclasses.replace(tasks.TASKS["digits"], folds=(0, 1), load=lambda number, folder: fold, base=base, distilled=("distilled",))
+    options = constrained.parse([])
+    runs = {}
+    runs.update((number, constrained.FoldRun(task, number, options, runs)) for number in task.folds)
+    model = runs[0].arm("distilled")[0]
+    assert runs[0].arm("distilled")[0] is model and len(trained) == 3 and trained[:2] == [None, None]
+    for side, images in enumerate((fold.x, fold.x[:, :, ::-1])):
+        answers = [runs[number].arm("float")[0].predict(images, verbose=0) for number in task.folds]
+        assert np.allclose(trained[2][side], np.mean(answers, axis=0), atol=1e-6) and not np.allclose(*answers)
+    assert len(trained) == 3
